@@ -1,0 +1,87 @@
+"""Audio recordings to WebDataset shards, and a deterministic, mixed, cropped stream back out of them.
+
+Names are imported when first used, so that ``import shardkit`` costs next to nothing and never imports torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shardkit.core.crops import CenterCrop, RandomCrop, SalientCrop
+    from shardkit.core.errors import (
+        AccessError,
+        AudioError,
+        CorruptDataError,
+        FormatError,
+        InputError,
+        NotFoundError,
+        ShardkitError,
+        StateError,
+        StorageError,
+    )
+    from shardkit.core.order import Shuffle
+    from shardkit.stream.batch import Batch
+    from shardkit.stream.dataset import Dataset, View
+    from shardkit.stream.dataset import open_dataset as open  # noqa: A004: shardkit.open is the name users type
+    from shardkit.stream.sample import Audio, Interval, Sample
+    from shardkit.stream.stream import Stream
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "shardkit.core.crops": ("CenterCrop", "RandomCrop", "SalientCrop"),
+    "shardkit.core.errors": (
+        "AccessError",
+        "AudioError",
+        "CorruptDataError",
+        "FormatError",
+        "InputError",
+        "NotFoundError",
+        "ShardkitError",
+        "StateError",
+        "StorageError",
+    ),
+    "shardkit.core.order": ("Shuffle",),
+    "shardkit.stream.batch": ("Batch",),
+    "shardkit.stream.dataset": ("Dataset", "View"),
+    "shardkit.stream.sample": ("Audio", "Interval", "Sample"),
+    "shardkit.stream.stream": ("Stream",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "shardkit.stream.dataset"}
+
+__all__ = [
+    "AccessError",
+    "Audio",
+    "AudioError",
+    "Batch",
+    "CenterCrop",
+    "CorruptDataError",
+    "Dataset",
+    "FormatError",
+    "InputError",
+    "Interval",
+    "NotFoundError",
+    "RandomCrop",
+    "SalientCrop",
+    "Sample",
+    "ShardkitError",
+    "Shuffle",
+    "StateError",
+    "StorageError",
+    "Stream",
+    "View",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'shardkit' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), "open_dataset" if name == "open" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,1 @@
+"""Pure functions and values: errors, randomness, order, mixture, crops, ranges. No I/O."""

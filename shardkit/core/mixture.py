@@ -1,0 +1,173 @@
+"""Which source owns which position: weights become slots of a period, and the slots are spread by a lattice.
+
+A period has SLOTS = LANES · DEPTH positions. Each source gets its share of them by largest remainder, so a weight has
+a resolution of 1/4096, and the mix that a stream keeps for ever is that of the slots. With the slots sorted by
+source, position i takes entry i · STEP mod SLOTS. STEP / SLOTS is near the golden section, whose multiples are spread
+more evenly than those of any other number: each contiguous run of positions has nearly the exact mix. So has each
+lane, and each residue class mod a power of two (the positions of one rank), because those are lattices again.
+
+Source: Balinski and Young (1982), "Fair representation", chapter 3 (largest remainder); Niederreiter (1992), "Random
+number generation and quasi-Monte Carlo methods", section 3.1 (the discrepancy of multiples of the golden section).
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.core.errors import InputError
+
+LANES = 64  # a power of two, so that ranks and workers in powers of two own whole lanes
+DEPTH = 64
+SLOTS = LANES * DEPTH
+STEP = 2531  # odd, so the lattice meets every slot; SLOTS / golden ratio = 2531.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mixture:
+    """The slots of one period.
+
+    Attributes:
+        shares: Slots of each source, (source,); their sum is SLOTS.
+        slot_source: Source of each slot, (slot,).
+        slot_prior: How many earlier slots of the same lane have the same source, (slot,).
+        lane_slots: Slots of each source in each lane, (lane, source).
+    """
+
+    shares: NDArray[np.int64]
+    slot_source: NDArray[np.int64]
+    slot_prior: NDArray[np.int64]
+    lane_slots: NDArray[np.int64]
+
+
+def mix(names: Sequence[str], weights: Mapping[str, float] | Sequence[float]) -> Mixture:
+    """Return the mixture of the named sources.
+
+    Args:
+        names: Names of the sources, in the order that breaks ties.
+        weights: A weight for each source, by name or in order; only their ratios matter, and zero is allowed.
+
+    Returns:
+        The slots, as read-only tables.
+
+    Raises:
+        InputError: The weights do not fit the names, or can't be apportioned; see ``apportion``.
+    """
+    shares = apportion(names, weights_in_order(names, weights))
+    lattice = np.arange(SLOTS, dtype=np.int64) * STEP % SLOTS
+    slot_source = np.repeat(np.arange(len(names), dtype=np.int64), shares)[lattice]
+    slot_prior, lane_slots = _count_in_lanes(slot_source, len(names))
+    for table in (shares, slot_source, slot_prior, lane_slots):
+        table.setflags(write=False)
+    return Mixture(shares=shares, slot_source=slot_source, slot_prior=slot_prior, lane_slots=lane_slots)
+
+
+def weights_in_order(names: Sequence[str], weights: Mapping[str, float] | Sequence[float]) -> tuple[float, ...]:
+    """Return the weights in the order of the names.
+
+    Raises:
+        InputError: A weight names no source, or a source has no weight.
+    """
+    if not isinstance(weights, Mapping):
+        if len(weights) != len(names):
+            raise InputError(f"{len(weights)} weights for {len(names)} sources ({_listed(names)}); give one each")
+        return tuple(weights)
+    for name in weights:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ";"
+            raise InputError(f"the weight {name!r} names no source{hint} The sources are {_listed(names)}")
+    missing = [name for name in names if name not in weights]
+    if missing:
+        raise InputError(f"no weight for {_listed(missing)}; give every source one (0 leaves it out)")
+    return tuple(weights[name] for name in names)
+
+
+def apportion(names: Sequence[str], weights: Sequence[float]) -> NDArray[np.int64]:
+    """Return how many of the SLOTS slots each source gets, by largest remainder in exact arithmetic.
+
+    Args:
+        names: Names of the sources, for the errors; a tie between remainders goes to the earlier source.
+        weights: One weight for each source.
+
+    Returns:
+        Slots, (source,); zero only for a weight of zero.
+
+    Raises:
+        InputError: A weight is negative, not finite, or too small for one slot; or all are zero.
+    """
+    whole = _as_whole_numbers(names, weights)
+    if not any(whole):
+        raise InputError(f"all weights are zero ({_listed(names)}); give at least one source a positive weight")
+    if sum(weight > 0 for weight in whole) > SLOTS:
+        raise InputError(f"more than {SLOTS} sources have a positive weight; merge some, or give them weight 0")
+    shares = _largest_remainder(whole)
+    for name, weight, share in zip(names, whole, shares, strict=True):
+        if weight and not share:
+            index = list(names).index(name)
+            raise InputError(
+                f"the weight {weights[index]!r} of {name!r} is too small for one of {SLOTS} slots; the smallest that "
+                f"works is {_smallest_working(weights, index):.3g} (or 0, to leave the source out)"
+            )
+    return np.array(shares, dtype=np.int64)
+
+
+def _as_whole_numbers(names: Sequence[str], weights: Sequence[float]) -> list[int]:
+    """Return integers in the exact ratio of the weights: a float is a fraction with a power of two below."""
+    fractions = []
+    for name, weight in zip(names, weights, strict=True):
+        try:
+            value = float(weight)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"the weight {weight!r} of {name!r} is not a number") from None
+        if not math.isfinite(value) or value < 0:
+            raise InputError(f"the weight {weight!r} of {name!r} is not a finite number of at least 0")
+        fractions.append(Fraction(value))
+    return _scaled(fractions)
+
+
+def _scaled(fractions: Sequence[Fraction]) -> list[int]:
+    common = math.lcm(*(fraction.denominator for fraction in fractions))
+    return [int(fraction * common) for fraction in fractions]
+
+
+def _largest_remainder(whole: Sequence[int]) -> list[int]:
+    total = sum(whole)
+    shares, remainders = zip(*(divmod(SLOTS * weight, total) for weight in whole), strict=True)
+    by_remainder = sorted(range(len(whole)), key=lambda i: -remainders[i])  # stable: ties keep the order of sources
+    extra = set(by_remainder[: SLOTS - sum(shares)])
+    return [share + (i in extra) for i, share in enumerate(shares)]
+
+
+def _smallest_working(weights: Sequence[float], index: int) -> float:
+    """Return the least weight, rounded up to three digits, that gets the source a slot while the others stay."""
+    fractions = [Fraction(float(weight)) for weight in weights]
+    too_small, enough = fractions[index], (sum(fractions) - fractions[index]) / (SLOTS - 1)  # a quota of exactly one
+    while (enough - too_small) * 10_000 > enough:
+        fractions[index] = (too_small + enough) / 2
+        if _largest_remainder(_scaled(fractions))[index]:
+            enough = fractions[index]
+        else:
+            too_small = fractions[index]
+    digits = Fraction(10) ** (math.floor(math.log10(enough)) - 2)
+    return float(math.ceil(enough / digits) * digits)
+
+
+def _count_in_lanes(slot_source: NDArray[np.int64], num_sources: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return slot_prior and lane_slots: slots grouped by (lane, source), each ranked within its group."""
+    slots = np.arange(SLOTS, dtype=np.int64)
+    group = slots % LANES * num_sources + slot_source
+    order = np.argsort(group, kind="stable")  # within a group, in the order of the period
+    first = np.searchsorted(group[order], group[order])
+    prior = np.empty(SLOTS, dtype=np.int64)
+    prior[order] = slots - first
+    counts = np.bincount(group, minlength=LANES * num_sources).astype(np.int64)
+    return prior, counts.reshape(LANES, num_sources)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)
