@@ -1,0 +1,71 @@
+"""``shardkit cat``."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shardkit.cli.options import AsJson, DatasetUrl, Split, StorageOptions
+
+if TYPE_CHECKING:
+    from shardkit.stream.sample import Sample
+
+
+def cat(
+    dataset: DatasetUrl,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The sample's key.", show_default=False)],
+    *,
+    start: Annotated[float, typer.Option(metavar="SECONDS", help="Start of the crop.")] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Length of the crop.", show_default="to the end")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the audio there: .wav or .flac.")
+    ] = None,
+    split: Split = None,
+    storage_option: StorageOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one sample, or a crop of it, reading only the bytes that it needs; -o writes its audio."""
+    import json
+
+    from shardkit.storage.options import parse_options
+    from shardkit.stream.dataset import open_dataset
+
+    view = open_dataset(dataset, split, storage_options=parse_options(storage_option or []))
+    sample = view.read(key, start_s=start, duration_s=duration)
+    facts = sample_facts(sample)
+    if output is not None:
+        from shardkit.report.export import write_audio
+
+        facts["written"] = str(write_audio(sample.audio, sample.sample_rate, output))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name:12} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}")
+
+
+def sample_facts(sample: "Sample") -> dict[str, Any]:
+    """Return what there is to say of a sample, as plain values."""
+    from shardkit.stream.sample import Audio
+
+    rate = sample.sample_rate
+    fields = {}
+    for name, value in sample.fields.items():
+        if isinstance(value, Audio):
+            fields[name] = f"audio {value.samples.shape} at {value.sample_rate} Hz"
+        elif hasattr(value, "shape"):
+            fields[name] = f"array {value.dtype} {value.shape}"
+        else:
+            fields[name] = value if not isinstance(value, bytes) else f"{len(value)} bytes"
+    return {
+        "key": sample.key,
+        "start_s": sample.start / rate,
+        "duration_s": sample.audio.shape[1] / rate,
+        "sample_rate": rate,
+        "channels": sample.audio.shape[0],
+        "labels": list(sample.labels),
+        "intervals": [[item.name, item.start / rate, item.stop / rate] for item in sample.intervals],
+        "metadata": dict(sample.metadata),
+        "fields": fields,
+    }

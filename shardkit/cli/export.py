@@ -1,0 +1,35 @@
+"""``shardkit export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shardkit.cli.options import AsJson, DatasetUrl, Split, StorageOptions
+
+
+def export(
+    dataset: DatasetUrl,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Local folder; new or empty.")],
+    *,
+    split: Split = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help="Only samples that meet it: \"duration_s >= 2\".")
+    ] = None,
+    storage_option: StorageOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the samples back as plain files, byte for byte, with a manifest that packs them again."""
+    import json
+    from dataclasses import asdict
+
+    from shardkit.report.export import export as run_export
+    from shardkit.storage.options import parse_options
+    from shardkit.stream.dataset import open_dataset
+
+    view = open_dataset(dataset, split, storage_options=parse_options(storage_option or []))
+    summary = run_export(view if where is None else view.where(where), folder)
+    if as_json:
+        typer.echo(json.dumps(asdict(summary), default=str))
+    else:
+        typer.echo(str(summary))

@@ -1,0 +1,75 @@
+"""The ``shardkit`` program: registers the commands, prints errors as one line."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from shardkit import __version__
+from shardkit.cli.cat import cat
+from shardkit.cli.export import export
+from shardkit.cli.index import index
+from shardkit.cli.info import info
+from shardkit.cli.pack import pack
+from shardkit.cli.synth import synth
+from shardkit.cli.verify import verify
+from shardkit.core.errors import ShardkitError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+app = typer.Typer(
+    name="shardkit",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (pack, index, info, verify, cat, export, synth):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001: the signature that typer calls
+    if wanted:
+        typer.echo(f"shardkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def shardkit(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Pack audio recordings into WebDataset shards with an index, and read them back.
+
+    A path may be a local one or a URL (s3://, gs://, http://). Exit code: 0 done, 1 data or storage is at fault,
+    2 the request is.
+    """
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``shardkit`` program."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1  # so that it works after a command too
+    try:
+        app(arguments)
+    except ShardkitError as err:
+        if debug:
+            raise
+        print(f"shardkit: error: {err}", file=sys.stderr)  # noqa: T201: the program's own voice
+        sys.exit(err.exit_code)
+    except KeyboardInterrupt:
+        print("shardkit: interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

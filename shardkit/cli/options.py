@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+StorageOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="KEY=VALUE",
+        help="For the storage behind a URL, such as endpoint_url=http://127.0.0.1:9000. Repeatable.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+Split = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Only this split.", show_default="all splits")
+]
+DatasetUrl = Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a dataset.", show_default=False)]
+
+
+def pairs(texts: list[str] | None, *, option: str) -> dict[str, str]:
+    """Return the NAME=VALUE texts of a repeatable option as a dict."""
+    found = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+        found[name] = value
+    return found

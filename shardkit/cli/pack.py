@@ -1,0 +1,176 @@
+"""``shardkit pack``."""
+
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shardkit.cli.options import AsJson, StorageOptions, pairs
+
+if TYPE_CHECKING:
+    from shardkit.pack.commit import PackSummary
+
+_SHOWN = 5  # inputs that could not be packed; the rest is in the report
+
+
+class Codec(StrEnum):
+    """Values of ``--codec``."""
+
+    auto = "auto"
+    flac = "flac"
+    wav = "wav"
+    keep = "keep"
+
+
+class OnError(StrEnum):
+    """Values of ``--on-error``."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+def pack(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Folder, or manifest: .csv, .tsv, .jsonl, .parquet.")
+    ],
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of the dataset to write.")],
+    *,
+    root: Annotated[
+        str | None, typer.Option(help="What the manifest's paths are relative to.", show_default="its folder")
+    ] = None,
+    path: Annotated[str, typer.Option(metavar="COLUMN", help="Manifest column with the recording's path.")] = "path",
+    key: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column with the sample's key.", show_default="from the path")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column with the label, or 'folder': the parent folder's name.")
+    ] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Splits a label cell into several labels.")
+    ] = None,
+    intervals: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column with [[name, start_s, stop_s], ...].")
+    ] = "intervals",
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=COLUMN", help="A further member: a stem, a target, an array. Repeatable."),
+    ] = None,
+    hop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SECONDS", help="Time from row to row of an array field. Repeatable."),
+    ] = None,
+    codec: Annotated[
+        Codec, typer.Option(help="auto: PCM becomes FLAC, FLAC and lossy files stay; keep: every byte stays.")
+    ] = Codec.auto,
+    sample_rate: Annotated[int | None, typer.Option(metavar="HZ", help="Resample.", show_default="as is")] = None,
+    channels: Annotated[int | None, typer.Option(metavar="N", help="1 mixes down.", show_default="as is")] = None,
+    bit_depth: Annotated[int | None, typer.Option(metavar="BITS", help="Quantise float or 32-bit PCM: 16, 24.")] = None,
+    flac_level: Annotated[int, typer.Option(metavar="0-8", help="0 is faster to decode, 8 smaller.")] = 5,
+    shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Aim for the size of a tar.")] = "256MB",
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="train=0.9,val=0.1, or the column that names it.", show_default="train=1"),
+    ] = None,
+    split_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Never spread a value of it over two splits.")
+    ] = None,
+    shuffle: Annotated[bool, typer.Option(help="Pack in seeded random order, or sorted by key.")] = True,
+    seed: Annotated[int, typer.Option(help="Of the order and the split.")] = 0,
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes.", show_default="all cores")] = 0,
+    on_error: Annotated[OnError, typer.Option(help="An input that can't be packed.")] = OnError.fail,
+    name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
+    storage_option: StorageOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pack a folder or a manifest of recordings into shards with an index.
+
+    The other columns of a manifest become typed metadata columns. Everything that is not packed is listed with its
+    reason in OUTPUT/report.jsonl.
+    """
+    from shardkit.cli.progress import PackProgress
+    from shardkit.pack.inputs import InputOptions
+    from shardkit.pack.options import PackOptions, parse_shard_size, parse_split
+    from shardkit.pack.run import pack as run_pack
+    from shardkit.storage.location import locate
+    from shardkit.storage.options import parse_options
+
+    fractions, split_column = ({}, None) if split is None else parse_split(split)
+    storage = parse_options(storage_option or [])
+    with PackProgress() as progress:
+        summary = run_pack(
+            locate(source, storage),
+            locate(output, storage),
+            inputs=InputOptions(
+                root=None if root is None else locate(root, storage),
+                path_column=path,
+                key_column=key,
+                label=label,
+                label_separator=label_separator,
+                intervals_column=intervals,
+                members=pairs(field, option="--field"),
+                split_column=split_column,
+            ),
+            options=PackOptions(
+                codec=codec.value,
+                sample_rate=sample_rate,
+                channels=channels,
+                bit_depth=bit_depth,
+                flac_level=flac_level,
+                shard_bytes=parse_shard_size(shard_size),
+                splits=fractions,
+                split_column=split_column,
+                split_by=split_by,
+                shuffle=shuffle,
+                seed=seed,
+                on_error=on_error.value,
+                workers=workers or os.cpu_count() or 1,
+                name=name,
+            ),
+            hops_s=_seconds(hop),
+            start=progress.start,
+            report=progress.report,
+        )
+    print_summary(summary, as_json=as_json)
+
+
+def print_summary(summary: "PackSummary", *, as_json: bool) -> None:
+    """Print what a run did: JSON for programs, a few lines for people."""
+    import json
+
+    from shardkit.core.sizes import format_duration, format_size
+
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(), indent=1, ensure_ascii=False))
+        return
+    total = summary.totals
+    typer.echo(
+        f"{summary.output}: {total.samples:,} samples, {format_duration(total.duration_s)}, {total.shards} shards, "
+        f"{format_size(total.bytes)} from {format_size(summary.input_bytes)}, in {summary.wall_s:.1f} s"
+    )
+    if len(summary.splits) > 1:
+        for name, split in summary.splits.items():
+            typer.echo(f"  {name}: {split.samples:,} samples, {format_duration(split.duration_s)}, {split.shards} shards")
+    for note in summary.notes:
+        typer.echo(f"  {note}")
+    if summary.clipped_inputs:
+        typer.echo(
+            f"  {summary.clipped_inputs:,} recordings overshot full scale when rounded to integers: "
+            f"{summary.clipped_values:,} values were clipped"
+        )
+    if summary.unpacked:
+        typer.echo(f"  {len(summary.unpacked):,} files not packed, listed in {summary.output}/report.jsonl:")
+        for line in summary.unpacked[:_SHOWN]:
+            typer.echo(f"    {line.path}: {line.reason}")
+        if len(summary.unpacked) > _SHOWN:
+            typer.echo(f"    ... and {len(summary.unpacked) - _SHOWN:,} more")
+
+
+def _seconds(hops: list[str] | None) -> dict[str, float]:
+    found = {}
+    for name, text in pairs(hops, option="--hop").items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise typer.BadParameter(f"{name}={text}: not a number of seconds", param_hint="--hop") from None
+    return found

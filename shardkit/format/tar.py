@@ -1,0 +1,125 @@
+"""Tar shards: deterministic bytes out, a located list of members in.
+
+The standard library's ``tarfile`` makes each header and parses each header; what is added here is what a shard
+needs beyond it: the byte offset of every member, bytes that depend on names and contents alone, and errors that
+say where an archive breaks.
+
+Source: POSIX.1-2001 (pax) interchange format; WebDataset's rule for keys, see ``split_name``.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from shardkit.core.errors import FormatError
+
+BLOCK = 512  # ustar: headers and data are padded to it
+END_OF_ARCHIVE = bytes(2 * BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """One regular file of a tar: ``size`` bytes of data from byte ``offset`` of the archive."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class Sink(Protocol):
+    """What a tar is written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append ``data``."""
+
+
+class TarWriter:
+    """Writes members one after another; the bytes depend on the names and contents only.
+
+    Every header has mode 0644, owner 0 and time 0. Names beyond ustar's 100 bytes, or outside ASCII, get a pax
+    header, which every current tar program and ``tarfile`` read.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.position = 0
+
+    def add(self, name: str, data: bytes) -> TarMember:
+        """Append a member and return where its data lies."""
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        header = info.tobuf(format=tarfile.PAX_FORMAT)
+        member = TarMember(name, self.position + len(header), len(data))
+        self._write(header)
+        self._write(data)
+        self._write(bytes(-len(data) % BLOCK))
+        return member
+
+    def close(self) -> None:
+        """Write the end-of-archive mark; the sink stays open."""
+        self._write(END_OF_ARCHIVE)
+
+    def _write(self, data: bytes) -> None:
+        self._sink.write(data)
+        self.position += len(data)
+
+
+def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
+    """Yield the regular files of an uncompressed tar, in order.
+
+    Args:
+        file: Seekable, positioned at the start of the archive.
+        where: Name of the archive, for messages.
+
+    Raises:
+        FormatError: It is not a tar, is compressed, or ends in the middle; the message gives the byte.
+    """
+    last: TarMember | None = None
+    size = file.seek(0, 2)
+    file.seek(0)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for info in archive:
+                if info.isreg():
+                    last = TarMember(info.name, info.offset_data, info.size)
+                    if last.offset + last.size > size:
+                        break
+                    yield last
+    except tarfile.ReadError as err:
+        at = "at its start" if last is None else f"after member {last.name!r} (byte {last.offset + last.size:,})"
+        raise FormatError(f"{where}: not a whole uncompressed tar: {err} {at} of {size:,} bytes") from err
+    end = 0 if last is None else last.offset + last.size
+    if end > size and last is not None:
+        raise FormatError(
+            f"{where}: cut off in the middle: member {last.name!r} should end at byte {end:,}, the file has {size:,}"
+        )
+    _check_end(file, size=size, where=where)
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """Return (key, extension) of a member's name, or None for a name that WebDataset passes over.
+
+    WebDataset's rule: the key is everything up to the first dot of the last path component, the extension is what
+    follows that dot. Names without a dot, or with nothing before it, carry no key.
+
+    >>> split_name("win/Apex Aleph.vocals.flac")
+    ('win/Apex Aleph', 'vocals.flac')
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, dot, extension = base.partition(".")
+    if not dot or not stem or not extension:
+        return None
+    return folder + slash + stem, extension
+
+
+def _check_end(file: BinaryIO, *, size: int, where: str) -> None:
+    """Raise unless a tar of ``size`` bytes closes with the end-of-archive mark.
+
+    ``tarfile`` takes a missing mark for the end, so an archive cut between two members would pass unnoticed.
+    """
+    file.seek(max(0, size - len(END_OF_ARCHIVE)))
+    if file.read() != END_OF_ARCHIVE:
+        raise FormatError(
+            f"{where}: cut off: its {size:,} bytes do not close with the end-of-archive mark; copy or write it again"
+        )

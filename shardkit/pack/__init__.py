@@ -1,0 +1,1 @@
+"""From recordings to a dataset: inputs, assignment, workers, publishing; and adoption of existing tars."""

@@ -1,0 +1,305 @@
+"""``shardkit index``: existing WebDataset tars become a dataset where they lie; not a byte of them is written.
+
+A tar is read once from end to end: to hash it, to list its members and to measure its recordings. A remote tar is
+fetched to a temporary file first, so that it crosses the network once.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from shardkit.audio.transcode import TranscodeOptions, transcode
+from shardkit.core.errors import FormatError, InputError, ShardkitError
+from shardkit.format.hashing import FileHash, file_hash, member_hash
+from shardkit.format.index import PRIMARY, IndexRow, MemberEntry, dump_index, index_schema
+from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
+from shardkit.format.tar import TarMember, scan, split_name
+from shardkit.pack.columns import arrow_type, column_name
+from shardkit.pack.commit import REPORT_NAME, PackSummary, build_manifest, check_output, report_lines
+from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extension
+from shardkit.pack.inputs import Unpacked
+from shardkit.pack.options import OnError, check_split_name
+from shardkit.pack.sample import audio_entry
+from shardkit.pack.shard import Progress
+from shardkit.storage.location import Location
+from shardkit.storage.store import is_folder, list_files, read_bytes, size, write_bytes
+
+_CHUNK = 8 * 1024 * 1024
+_KEEP = TranscodeOptions(codec="keep")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptOptions:
+    """How to index tars.
+
+    Attributes:
+        split: Name of the split that they become.
+        label: A member with the label as text (``cls``), or a key of the JSON member; None: ``labels`` of the JSON.
+        prefix_keys: Put the tar's name in front of every key, for tars that number their samples alike.
+        on_error: What a sample that can't be indexed does: ``fail`` the run, or be ``skip``-ped and reported.
+        name: The dataset's name; None takes the output folder's.
+    """
+
+    split: str = "train"
+    label: str | None = None
+    prefix_keys: bool = False
+    on_error: OnError = "fail"
+    name: str | None = None
+
+
+@dataclass(slots=True)
+class _Indexed:
+    """One tar, read."""
+
+    tar: Location
+    bytes: int
+    hash: str
+    rows: list[IndexRow] = field(default_factory=list)
+    unpacked: list[Unpacked] = field(default_factory=list)
+    duration_s: float = 0.0
+
+
+def adopt(
+    sources: Sequence[Location],
+    output: Location,
+    *,
+    options: AdoptOptions,
+    start: Callable[[int, int], None] = lambda _files, _bytes: None,
+    report: Callable[[Progress], None] = lambda _progress: None,
+) -> PackSummary:
+    """Write an index and a manifest for existing tars.
+
+    Args:
+        sources: Tars, or folders of tars.
+        output: Folder of the dataset; must not hold one yet, and may be the tars' own folder.
+        options: See there.
+        start: Called once with the number of tars and their bytes.
+        report: Called for each tar done.
+
+    Raises:
+        InputError: No tars, keys that occur twice, an output that holds a dataset.
+        FormatError: A tar is cut off or not a tar.
+        AudioError: A recording can't be read and ``options.on_error`` is ``fail``.
+    """
+    began = time.monotonic()
+    check_split_name(options.split, where="--split")
+    tars = _tars(sources)
+    check_output(output, adopted=[tar for tar, _ in tars])
+    start(len(tars), sum(num_bytes for _, num_bytes in tars))
+    indexed = []
+    for tar, num_bytes in tars:
+        found = _index_tar(tar, options)
+        indexed.append(found)
+        report(Progress(found.duration_s, num_bytes))
+    _check_keys(indexed)
+    manifest = _write(indexed, output, options)
+    unpacked = tuple(line for found in indexed for line in found.unpacked)
+    write_bytes(output / REPORT_NAME, report_lines(unpacked))
+    write_bytes(output / MANIFEST_NAME, dump_manifest(manifest))
+    return PackSummary(
+        output=str(output),
+        totals=manifest.totals,
+        splits=manifest.splits,
+        input_bytes=sum(num_bytes for _, num_bytes in tars),
+        unpacked=unpacked,
+        wall_s=time.monotonic() - began,
+    )
+
+
+def _tars(sources: Sequence[Location]) -> list[tuple[Location, int]]:
+    tars: list[tuple[Location, int]] = []
+    for source in sources:
+        if is_folder(source):
+            tars += [(source / name, num_bytes) for name, num_bytes in list_files(source, suffixes=(".tar",))]
+        else:
+            tars.append((source, size(source)))
+    if not tars:
+        raise InputError(f"{', '.join(map(str, sources))}: no .tar files there")
+    return tars
+
+
+def _index_tar(tar: Location, options: AdoptOptions) -> _Indexed:
+    if tar.is_local:
+        return _index_file(tar.local_path, tar, options)
+    with tempfile.TemporaryDirectory(prefix="shardkit-") as folder:
+        path = Path(folder) / "shard.tar"
+        path.write_bytes(read_bytes(tar))
+        return _index_file(path, tar, options)
+
+
+def _index_file(path: Path, tar: Location, options: AdoptOptions) -> _Indexed:
+    with path.open("rb") as file:
+        found = _Indexed(tar, path.stat().st_size, _hash(file))
+        file.seek(0)
+        for key, members in _samples(list(scan(file, where=str(tar)))):
+            try:
+                row = _row(key, members, file, tar, options)
+            except ShardkitError as err:
+                if options.on_error == "fail":
+                    raise
+                found.unpacked.append(Unpacked(path=f"{tar.name}/{key}", where=str(tar), reason=str(err)))
+                continue
+            found.rows.append(row)
+            audio = row.members[PRIMARY].audio
+            found.duration_s += audio.frames / audio.sample_rate if audio else 0.0
+    return found
+
+
+def _hash(file: BinaryIO) -> str:
+    running = FileHash()
+    while chunk := file.read(_CHUNK):
+        running.update(chunk)
+    return running.text()
+
+
+def _samples(members: Sequence[TarMember]) -> Iterator[tuple[str, list[tuple[str, TarMember]]]]:
+    """Yield (key, [(extension, member), ...]) as WebDataset groups a tar: neighbours that share a key."""
+    named = [(split_name(member.name), member) for member in members]
+    keyed = [(name[0], name[1], member) for name, member in named if name is not None]
+    for key, group in groupby(keyed, key=lambda entry: entry[0]):
+        yield key, [(extension, member) for _, extension, member in group]
+
+
+def _row(
+    key: str, members: Sequence[tuple[str, TarMember]], file: BinaryIO, tar: Location, options: AdoptOptions
+) -> IndexRow:
+    entries: dict[str, MemberEntry] = {}
+    content: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
+    for extension, member in members:
+        name = field_of_extension(extension)
+        if name in entries:
+            raise FormatError(f"{tar}: key {key!r} has two members for the field {name!r}, at byte {member.offset:,}")
+        file.seek(member.offset)
+        data = file.read(member.size)
+        where = f"{tar}: key {key!r}, member {extension!r} at byte {member.offset:,}"
+        entries[name] = _entry(extension, member, data, where)
+        if name == JSON_FIELD:
+            content = _parsed(data, where)
+        if name == options.label:
+            labels = (data.decode("utf-8", errors="replace").strip(),)
+    if PRIMARY not in entries:
+        raise FormatError(
+            f"{tar}: key {key!r} has no recording among {', '.join(extension for extension, _ in members)}; "
+            "--on-error skip leaves such samples out"
+        )
+    audio = entries[PRIMARY].audio
+    return IndexRow(
+        key=f"{tar.name.removesuffix('.tar')}/{key}" if options.prefix_keys else key,
+        members=entries,
+        labels=labels or _labels(content.get(options.label or "labels")),
+        intervals=_intervals(content.get("intervals"), rate=audio.sample_rate if audio else 1),
+        metadata={column_name(name): value for name, value in content.items() if _is_column(name, value)},
+    )
+
+
+def _entry(extension: str, member: TarMember, data: bytes, where: str) -> MemberEntry:
+    audio = None
+    if kind_of_extension(extension) == "audio":
+        audio = audio_entry(transcode(data, _KEEP, name=where))
+    return MemberEntry(
+        extension=extension, offset=member.offset, size=member.size, xxh3=member_hash(data), audio=audio
+    )
+
+
+def _parsed(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError as err:
+        raise FormatError(f"{where}: not JSON: {err}") from err
+    return content if isinstance(content, dict) else {}
+
+
+def _is_column(name: str, value: Any) -> bool:
+    """Tell whether an entry of a JSON member becomes a metadata column: plain values do, structures do not."""
+    return name not in ("labels", "intervals") and isinstance(value, str | int | float | bool)
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(dict.fromkeys(str(item) for item in value)) if isinstance(value, list) else (str(value),)
+
+
+def _intervals(value: Any, *, rate: int) -> tuple[tuple[str, int, int], ...]:
+    """Return the intervals that ``shardkit pack`` wrote into a JSON member; other shapes are left in the JSON."""
+    found = []
+    for item in value if isinstance(value, list) else ():
+        if not (isinstance(item, list) and len(item) == 3 and isinstance(item[0], str)):
+            return ()
+        found.append((item[0], round(float(item[1]) * rate), round(float(item[2]) * rate)))
+    return tuple(found)
+
+
+def _check_keys(indexed: Sequence[_Indexed]) -> None:
+    seen: dict[str, Location] = {}
+    for found in indexed:
+        for row in found.rows:
+            first = seen.get(row.key)
+            if first is not None:
+                raise InputError(
+                    f"{found.tar}: key {row.key!r} occurs in {first} too; keys must be unique: "
+                    "--prefix-keys puts the tar's name in front of each"
+                )
+            seen[row.key] = found.tar
+
+
+def _write(indexed: Sequence[_Indexed], output: Location, options: AdoptOptions) -> Manifest:
+    rows = [row for found in indexed for row in found.rows]
+    if not rows:
+        raise InputError(f"{output}: no samples in {len(indexed)} tars")
+    extensions: dict[str, set[str]] = {}
+    for row in rows:
+        for name, member in row.members.items():
+            extensions.setdefault(name, set()).add(member.extension)
+    kinds = {name: _kind(name, seen) for name, seen in sorted(extensions.items())}
+    names = dict.fromkeys(name for row in rows for name in row.metadata)
+    columns = {
+        name: arrow_type(name, [row.metadata.get(name) for row in rows], where="the JSON members") for name in names
+    }
+    schema = index_schema(kinds, columns)
+    shards = [
+        _write_index(found, f"{options.split}/{number:06d}.parquet", schema, output, options)
+        for number, found in enumerate(indexed)
+    ]
+    return build_manifest(
+        name=options.name or output.name,
+        shards=shards,
+        labels={label for row in rows for label in row.labels},
+        interval_names={name for row in rows for name, _, _ in row.intervals},
+        kinds=kinds,
+        extensions=extensions,
+        columns={name: str(kind) for name, kind in columns.items()},
+        options={"adopted": True, "label": options.label, "prefix_keys": options.prefix_keys},
+    )
+
+
+def _kind(name: str, extensions: set[str]) -> FieldKind:
+    kinds = {kind_of_extension(extension) for extension in extensions}
+    if len(kinds) > 1:
+        raise InputError(f"field {name!r} has members of several kinds: {', '.join(sorted(extensions))}")
+    return kinds.pop()
+
+
+def _write_index(
+    found: _Indexed, index: str, schema: Any, output: Location, options: AdoptOptions
+) -> ShardInfo:
+    note: Mapping[str, Any] = {"tar": str(found.tar), "bytes": found.bytes, "hash": found.hash}
+    data = dump_index(found.rows, schema, note=note)
+    write_bytes(output / index, data)
+    inside = str(found.tar).removeprefix(str(output).rstrip("/") + "/")
+    return ShardInfo(
+        split=options.split,
+        path=inside,
+        bytes=found.bytes,
+        hash=found.hash,
+        index=index,
+        index_hash=file_hash(data),
+        samples=len(found.rows),
+        duration_s=round(found.duration_s, 6),
+    )

@@ -1,0 +1,130 @@
+"""The end of a run: the report, the manifest, the summary. The manifest is the commit point."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardkit.core.errors import InputError
+from shardkit.format.manifest import MANIFEST_NAME, FieldInfo, FieldKind, Manifest, ShardInfo, Totals, totals
+from shardkit.pack.inputs import Unpacked
+from shardkit.pack.shard import PARTIAL_PREFIX
+from shardkit.storage.location import Location
+from shardkit.storage.store import check_writable, exists, is_folder, list_files, remove
+
+REPORT_NAME = "report.jsonl"
+_SHARD_FILE = re.compile(r"[^/]+/[0-9]{6,}\.(tar|parquet)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackSummary:
+    """What a run of ``pack`` or ``index`` did.
+
+    Attributes:
+        output: The dataset.
+        totals: What it holds.
+        splits: The same for each split.
+        input_bytes: Size of the inputs.
+        unpacked: What is not in it, and why; also in ``report.jsonl``.
+        notes: What the user should know, a line each.
+        clipped_inputs: Recordings in which rounding to integers met full scale.
+        clipped_values: How many values that were.
+        wall_s: Seconds it took.
+    """
+
+    output: str
+    totals: Totals
+    splits: Mapping[str, Totals]
+    input_bytes: int
+    unpacked: tuple[Unpacked, ...]
+    notes: tuple[str, ...] = ()
+    clipped_inputs: int = 0
+    clipped_values: int = 0
+    wall_s: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "output": self.output,
+            **self.totals.model_dump(),
+            "splits": {name: split.model_dump() for name, split in self.splits.items()},
+            "input_bytes": self.input_bytes,
+            "unpacked": [asdict(line) for line in self.unpacked],
+            "notes": list(self.notes),
+            "clipped_inputs": self.clipped_inputs,
+            "clipped_values": self.clipped_values,
+            "wall_s": round(self.wall_s, 3),
+        }
+
+
+def check_output(output: Location, *, adopted: Sequence[Location] = ()) -> None:
+    """Raise unless a dataset can be written there.
+
+    Args:
+        output: The folder.
+        adopted: Tars that may lie in it already.
+
+    Raises:
+        InputError: It holds a dataset, or files of another kind.
+        StorageError: It can't be written.
+    """
+    if exists(output / MANIFEST_NAME):
+        raise InputError(f"{output}: already holds a dataset ({MANIFEST_NAME}); choose another folder or remove it")
+    own = {str(tar) for tar in adopted}
+    there = list_files(output) if is_folder(output) else []
+    foreign = [name for name, _ in there if not _is_ours(name) and str(output / name) not in own]
+    if foreign and not adopted:
+        raise InputError(f"{output}: not empty, it holds {foreign[0]!r}; choose a new or an empty folder")
+    check_writable(output)
+
+
+def build_manifest(
+    *,
+    name: str,
+    shards: Sequence[ShardInfo],
+    labels: set[str],
+    interval_names: set[str],
+    kinds: Mapping[str, FieldKind],
+    extensions: Mapping[str, set[str]],
+    columns: Mapping[str, str],
+    options: Mapping[str, object],
+) -> Manifest:
+    """Return a manifest with its totals; labels in natural order, so that ``10`` follows ``9``."""
+    splits = dict.fromkeys(shard.split for shard in shards)
+    return Manifest(
+        name=name,
+        splits={split: totals([shard for shard in shards if shard.split == split]) for split in splits},
+        shards=tuple(shards),
+        labels=tuple(sorted(labels, key=_natural)),
+        interval_names=tuple(sorted(interval_names)),
+        fields={
+            field: FieldInfo(kind=kind, extensions=tuple(sorted(extensions.get(field, ()))))
+            for field, kind in kinds.items()
+        },
+        columns=dict(columns),
+        options=dict(options),
+        totals=totals(shards),
+    )
+
+
+def report_lines(unpacked: Sequence[Unpacked]) -> bytes:
+    """Return the bytes of ``report.jsonl``: one line for each input that is not in the dataset."""
+    return "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in unpacked).encode()
+
+
+def remove_strays(output: Location, manifest: Manifest) -> None:
+    """Remove what an earlier run that never committed left behind under other names."""
+    kept = {name for shard in manifest.shards for name in (shard.path, shard.index)} | {REPORT_NAME}
+    for name, _ in list_files(output):
+        if name not in kept and _is_ours(name):
+            remove(output / name)
+
+
+def _is_ours(name: str) -> bool:
+    return bool(_SHARD_FILE.fullmatch(name)) or name == REPORT_NAME or name.startswith(PARTIAL_PREFIX)
+
+
+def _natural(label: str) -> tuple[tuple[int, int, str], ...]:
+    parts = re.split(r"([0-9]+)", label)
+    return tuple((0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts if part)

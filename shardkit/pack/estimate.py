@@ -1,0 +1,58 @@
+"""How large recordings will be once encoded, from ten seconds of a few of them.
+
+The answer only places the cuts between shards, so a guess that is off costs shards of another size, nothing else.
+"""
+
+import io
+from collections.abc import Sequence
+
+import soundfile
+
+from shardkit.pack.inputs import PackInput
+from shardkit.pack.options import PackOptions
+from shardkit.storage.store import open_reader
+
+_RECORDINGS = 6
+_EXCERPT_S = 10
+_LOSSY = {"MP3", "OGG"}
+
+
+def bytes_ratios(inputs: Sequence[PackInput], options: PackOptions) -> dict[str, float]:
+    """Return encoded bytes for each byte of input, by lower-case extension of the inputs."""
+    if options.codec == "keep":
+        return {}
+    by_extension: dict[str, list[PackInput]] = {}
+    for item in sorted(inputs, key=lambda item: item.key):
+        by_extension.setdefault(item.path.rpartition(".")[2].lower(), []).append(item)
+    ratios = {}
+    for extension, items in by_extension.items():
+        step = max(1, len(items) // _RECORDINGS)
+        found = [ratio for item in items[::step][:_RECORDINGS] if (ratio := _ratio(item, options)) is not None]
+        if found:
+            ratios[extension] = sum(found) / len(found)
+    return ratios
+
+
+def _ratio(item: PackInput, options: PackOptions) -> float | None:
+    """Return encoded over stored size of one recording; None if it can't be read (packing will say why)."""
+    try:
+        with open_reader(item.location) as file, soundfile.SoundFile(file) as audio:
+            rate = options.sample_rate or audio.samplerate
+            channels = options.channels or audio.channels
+            changed = rate != audio.samplerate or channels != audio.channels
+            if options.codec == "auto" and not changed and audio.format in _LOSSY | {"FLAC"}:
+                return 1.0
+            excerpt = min(audio.frames, _EXCERPT_S * audio.samplerate)
+            audio.seek((audio.frames - excerpt) // 2)
+            samples = audio.read(excerpt, dtype="int16")
+            scale = rate * channels / (audio.samplerate * audio.channels)
+            if options.codec == "wav":
+                encoded = samples.nbytes
+            else:
+                sink = io.BytesIO()
+                soundfile.write(sink, samples, audio.samplerate, format="FLAC", subtype="PCM_16")
+                encoded = len(sink.getvalue())
+            depth = 1.5 if audio.subtype == "PCM_24" else 1.0
+            return scale * depth * encoded * audio.frames / max(1, excerpt) / max(1, item.size)
+    except (OSError, RuntimeError, TypeError):  # what soundfile raises on what is not audio
+        return None

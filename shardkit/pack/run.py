@@ -1,0 +1,150 @@
+"""``pack``: from inputs to a committed dataset."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow as pa
+
+from shardkit.audio.transcode import TranscodeOptions
+from shardkit.core.errors import InputError
+from shardkit.format.index import RESERVED, index_schema
+from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, dump_manifest
+from shardkit.pack.columns import arrow_type, column_name
+from shardkit.pack.commit import (
+    REPORT_NAME,
+    PackSummary,
+    build_manifest,
+    check_output,
+    remove_strays,
+    report_lines,
+)
+from shardkit.pack.engine import run_jobs
+from shardkit.pack.estimate import bytes_ratios
+from shardkit.pack.fields import check_field_names, field_kinds
+from shardkit.pack.inputs import InputOptions, PackInput, read_inputs
+from shardkit.pack.options import PackOptions
+from shardkit.pack.plan import plan_shards
+from shardkit.pack.shard import Progress, ShardJob, ShardOutcome
+from shardkit.storage.location import Location
+from shardkit.storage.store import make_folder, write_bytes
+
+
+def pack(
+    source: Location,
+    output: Location,
+    *,
+    inputs: InputOptions,
+    options: PackOptions,
+    hops_s: Mapping[str, float] | None = None,
+    start: Callable[[int, int], None] = lambda _files, _bytes: None,
+    report: Callable[[Progress], None] = lambda _progress: None,
+) -> PackSummary:
+    """Pack a folder or a manifest into a dataset.
+
+    Args:
+        source: Folder or manifest (CSV, TSV, JSONL, Parquet).
+        output: Folder of the dataset; must not hold one yet.
+        inputs: How to read ``source``.
+        options: What to make of it.
+        hops_s: Seconds from row to row of each array member, by field.
+        start: Called once with the number of inputs and their bytes.
+        report: Called for each input done.
+
+    Returns:
+        The summary; the manifest is written, last of all.
+
+    Raises:
+        InputError: The request can't be met as it stands; nothing was written.
+        AudioError: An input can't be packed and ``options.on_error`` is ``fail``.
+        StorageError: The output can't be written.
+    """
+    began = time.monotonic()
+    transcode = TranscodeOptions(
+        codec=options.codec,
+        sample_rate=options.sample_rate,
+        channels=options.channels,
+        bit_depth=options.bit_depth,
+        flac_level=options.flac_level,
+    )
+    check_field_names(inputs.members)
+    check_output(output)
+    found, unpacked = read_inputs(source, inputs)
+    kinds = field_kinds(found)
+    hops_s = _checked_hops(hops_s or {}, kinds)
+    columns = _columns(found, where=str(source))
+    plans = plan_shards(found, options, bytes_ratio=bytes_ratios(found, options))
+    start(len(found), sum(item.size for item in found))
+    schema = index_schema(kinds, columns)
+    jobs = [
+        ShardJob(
+            plan=plan, output=output, transcode=transcode, schema=schema, hops_s=hops_s, on_error=options.on_error
+        )
+        for plan in plans
+    ]
+    make_folder(output)
+    outcomes = run_jobs(jobs, workers=options.workers, report=report)
+    unpacked += [line for outcome in outcomes for line in outcome.unpacked]
+    manifest = _manifest(found, outcomes, kinds, columns, options, output)
+    unpacked.sort(key=lambda line: (line.path, line.where))
+    write_bytes(output / REPORT_NAME, report_lines(unpacked))
+    remove_strays(output, manifest)
+    write_bytes(output / MANIFEST_NAME, dump_manifest(manifest))
+    return PackSummary(
+        output=str(output),
+        totals=manifest.totals,
+        splits=manifest.splits,
+        input_bytes=sum(item.size for item in found),
+        unpacked=tuple(unpacked),
+        notes=_renamed(columns),
+        clipped_inputs=sum(outcome.clipped_inputs for outcome in outcomes),
+        clipped_values=sum(outcome.num_clipped for outcome in outcomes),
+        wall_s=time.monotonic() - began,
+    )
+
+
+def _columns(found: Sequence[PackInput], *, where: str) -> dict[str, pa.DataType]:
+    names = dict.fromkeys(name for item in found for name in item.metadata)
+    return {name: arrow_type(name, [item.metadata.get(name) for item in found], where=where) for name in names}
+
+
+def _renamed(columns: Mapping[str, pa.DataType]) -> tuple[str, ...]:
+    renamed = [(name, column_name(name)) for name in RESERVED if column_name(name) in columns]
+    return tuple(f"column {name!r} is kept as {kept!r}: the index has its own {name!r}" for name, kept in renamed)
+
+
+def _checked_hops(hops_s: Mapping[str, float], kinds: Mapping[str, FieldKind]) -> Mapping[str, float]:
+    for name, hop_s in hops_s.items():
+        if kinds.get(name) != "array":
+            arrays = [field for field, kind in kinds.items() if kind == "array"]
+            raise InputError(f"hop of {name!r}: not an array field; there is {', '.join(arrays) or 'none'}")
+        if not hop_s > 0:
+            raise InputError(f"hop of {name!r} is {hop_s:g} s; it must be positive")
+    return hops_s
+
+
+def _manifest(
+    found: Sequence[PackInput],
+    outcomes: Sequence[ShardOutcome],
+    kinds: Mapping[str, FieldKind],
+    columns: Mapping[str, pa.DataType],
+    options: PackOptions,
+    output: Location,
+) -> Manifest:
+    shards = [outcome.info for outcome in outcomes if outcome.info is not None]
+    if not shards:
+        first = next(line for outcome in outcomes for line in outcome.unpacked)
+        raise InputError(f"{output}: not one of {len(found)} inputs could be packed; the first: {first.reason}")
+    extensions: dict[str, set[str]] = {}
+    for outcome in outcomes:
+        for name, seen in outcome.extensions.items():
+            extensions.setdefault(name, set()).update(seen)
+    return build_manifest(
+        name=options.name or output.name,
+        shards=shards,
+        labels={label for item in found for label in item.labels},
+        interval_names={name for item in found for name, _, _ in item.intervals},
+        kinds=kinds,
+        extensions=extensions,
+        columns={name: str(kind) for name, kind in columns.items()},
+        options=options.recorded(),
+    )

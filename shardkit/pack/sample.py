@@ -1,0 +1,128 @@
+"""One input becomes the members of one sample and its index row."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shardkit.audio.transcode import Encoded, TranscodeOptions, transcode
+from shardkit.core.errors import AudioError, InputError
+from shardkit.format.hashing import member_hash
+from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry
+from shardkit.format.tar import TarWriter
+from shardkit.pack.fields import JSON_FIELD, kind_of_extension
+from shardkit.pack.inputs import PackInput
+from shardkit.storage.location import Location
+from shardkit.storage.store import read_bytes
+
+# Annotations are often rounded to a few milliseconds; further past the end than this they belong to other audio.
+INTERVAL_SLACK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A sample ready to be written: (field, extension, bytes, index facts) of each member."""
+
+    members: tuple[tuple[str, str, bytes, AudioEntry | None], ...]
+    intervals: tuple[tuple[str, int, int], ...]
+    num_clipped: int
+    duration_s: float
+
+
+def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, float]) -> Prepared:
+    """Return everything of a sample, encoded and measured; nothing is written yet, so a failure leaves no trace.
+
+    Raises:
+        AudioError: A recording can't be read or can't be packed as asked, or an interval lies outside it.
+        InputError: The options don't fit the recording.
+        StorageError: A file can't be read.
+    """
+    primary = encode(item.location, options)
+    members: list[tuple[str, str, bytes, AudioEntry | None]] = [
+        (PRIMARY, primary.extension, primary.data, audio_entry(primary))
+    ]
+    clipped = primary.num_clipped
+    for name, location in item.members.items():
+        extension = location.name.rpartition(".")[2].lower()
+        if kind_of_extension(extension) == "audio":
+            stem = encode(location, options)
+            members.append((name, f"{name}.{stem.extension}", stem.data, audio_entry(stem)))
+            clipped += stem.num_clipped
+        else:
+            members.append((name, f"{name}.{extension}", read_bytes(location), None))
+    intervals = _intervals_in_samples(item, primary)
+    members.append((JSON_FIELD, "json", _json_member(item, hops_s), None))
+    return Prepared(tuple(members), intervals, clipped, primary.facts.frames / primary.facts.sample_rate)
+
+
+def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s: Mapping[str, float]) -> IndexRow:
+    """Append a sample's members to the tar and return its index row."""
+    members = {}
+    for field, extension, data, audio in prepared.members:
+        placed = tar.add(f"{item.key}.{extension}", data)
+        members[field] = MemberEntry(
+            extension=extension,
+            offset=placed.offset,
+            size=placed.size,
+            xxh3=member_hash(data),
+            audio=audio,
+            hop_s=hops_s.get(field),
+        )
+    return IndexRow(
+        key=item.key,
+        members=members,
+        labels=item.labels,
+        intervals=prepared.intervals,
+        metadata=item.metadata,
+    )
+
+
+def encode(location: Location, options: TranscodeOptions) -> Encoded:
+    """Return a recording as it will be stored, with all that the index keeps of it."""
+    source = location.local_path if location.is_local else read_bytes(location)
+    return transcode(source, options, name=str(location))
+
+
+def audio_entry(encoded: Encoded) -> AudioEntry:
+    """Return the index's facts of an encoded recording."""
+    facts = encoded.facts
+    return AudioEntry(
+        codec=facts.codec,
+        sample_format=facts.sample_format,
+        sample_rate=facts.sample_rate,
+        channels=facts.channels,
+        frames=facts.frames,
+        bit_depth=facts.bit_depth,
+        data_offset=facts.data_offset,
+        peak=encoded.peak,
+        loudness_lufs=encoded.lufs,
+        seek_table=encoded.seek_table,
+        loudness_track=encoded.loudness,
+    )
+
+
+def _intervals_in_samples(item: PackInput, primary: Encoded) -> tuple[tuple[str, int, int], ...]:
+    rate, frames = primary.facts.sample_rate, primary.facts.frames
+    found = []
+    for name, start_s, stop_s in item.intervals:
+        start, stop = round(start_s * rate), round(stop_s * rate)
+        if start >= frames or stop > frames + INTERVAL_SLACK_S * rate:
+            raise AudioError(
+                f"{item.where}: interval {name!r} from {start_s:g} s to {stop_s:g} s lies outside the recording "
+                f"of {frames / rate:g} s ({item.location}); mend its bounds"
+            )
+        found.append((name, start, max(start + 1, min(stop, frames))))
+    return tuple(found)
+
+
+def _json_member(item: PackInput, hops_s: Mapping[str, float]) -> bytes:
+    content: dict[str, Any] = {**item.metadata, "labels": list(item.labels)}
+    if item.intervals:
+        content["intervals"] = [list(interval) for interval in item.intervals]
+    if hops_s:
+        content["hops_s"] = dict(hops_s)
+    for name, value in item.metadata.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{item.where}: column {name!r} is {value}, which JSON can't hold; leave the cell empty")
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, default=str).encode()

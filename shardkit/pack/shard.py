@@ -1,0 +1,135 @@
+"""The work of one process: write one shard and its index."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from shardkit.audio.transcode import TranscodeOptions
+from shardkit.core.errors import ShardkitError
+from shardkit.format.hashing import FileHash, file_hash
+from shardkit.format.index import IndexRow, dump_index
+from shardkit.format.manifest import ShardInfo
+from shardkit.format.tar import TarWriter
+from shardkit.pack.inputs import PackInput, Unpacked
+from shardkit.pack.options import OnError
+from shardkit.pack.plan import ShardPlan
+from shardkit.pack.sample import Prepared, prepare, write_sample
+from shardkit.storage.location import Location
+from shardkit.storage.store import publish, write_bytes
+
+PARTIAL_PREFIX = ".shardkit-partial-"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One input done."""
+
+    duration_s: float
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardJob:
+    """All that a process needs to write one shard."""
+
+    plan: ShardPlan
+    output: Location
+    transcode: TranscodeOptions
+    schema: pa.Schema
+    hops_s: Mapping[str, float]
+    on_error: OnError
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardOutcome:
+    """What became of a shard's inputs; ``info`` is None when none of them could be packed."""
+
+    info: ShardInfo | None = None
+    unpacked: list[Unpacked] = field(default_factory=list)
+    extensions: dict[str, set[str]] = field(default_factory=dict)
+    num_clipped: int = 0
+    clipped_inputs: int = 0
+
+
+class _HashedFile:
+    """A file that keeps the hash of what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.hash = FileHash()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.hash.update(data)
+
+
+def write_shard(job: ShardJob, report: Callable[[Progress], None]) -> ShardOutcome:
+    """Write the tar and the index of a shard; each appears under its name only when whole.
+
+    Args:
+        job: What to write and where.
+        report: Called once for each input, packed or not.
+
+    Raises:
+        ShardkitError: An input can't be packed and ``on_error`` is ``fail``, or the output can't be written.
+    """
+    outcome = ShardOutcome()
+    rows: list[IndexRow] = []
+    duration_s = 0.0
+    folder = job.output.local_path if job.output.is_local else None
+    with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=folder) as partial:
+        path = Path(partial) / "shard.tar"
+        with path.open("wb") as file:
+            sink = _HashedFile(file)
+            tar = TarWriter(sink)
+            for item in job.plan.inputs:
+                prepared = _try_prepare(item, job, outcome)
+                if prepared is not None:
+                    row = write_sample(item, prepared, tar, hops_s=job.hops_s)
+                    rows.append(row)
+                    duration_s += prepared.duration_s
+                    _note_sample(outcome, row, prepared)
+                report(Progress(prepared.duration_s if prepared else 0.0, item.size))
+            tar.close()
+        if rows:
+            publish(path, job.output / f"{job.plan.stem}.tar")
+            outcome.info = _write_index(job, rows, tar.position, sink.hash.text(), duration_s)
+    return outcome
+
+
+def _try_prepare(item: PackInput, job: ShardJob, outcome: ShardOutcome) -> Prepared | None:
+    try:
+        return prepare(item, job.transcode, hops_s=job.hops_s)
+    except ShardkitError as err:
+        if job.on_error == "fail":
+            raise
+        outcome.unpacked.append(Unpacked(path=item.path, where=item.where, reason=str(err)))
+        return None
+
+
+def _write_index(
+    job: ShardJob, rows: list[IndexRow], tar_bytes: int, tar_hash: str, duration_s: float
+) -> ShardInfo:
+    index = dump_index(rows, job.schema, note={"tar": f"{job.plan.stem}.tar", "bytes": tar_bytes, "hash": tar_hash})
+    write_bytes(job.output / f"{job.plan.stem}.parquet", index)
+    return ShardInfo(
+        split=job.plan.split,
+        path=f"{job.plan.stem}.tar",
+        bytes=tar_bytes,
+        hash=tar_hash,
+        index=f"{job.plan.stem}.parquet",
+        index_hash=file_hash(index),
+        samples=len(rows),
+        duration_s=round(duration_s, 6),
+    )
+
+
+def _note_sample(outcome: ShardOutcome, row: IndexRow, prepared: Prepared) -> None:
+    outcome.num_clipped += prepared.num_clipped
+    outcome.clipped_inputs += prepared.num_clipped > 0
+    for name, member in row.members.items():
+        outcome.extensions.setdefault(name, set()).add(member.extension)

@@ -1,0 +1,1 @@
+"""What there is to tell of a dataset: facts, verification, export, figures."""

@@ -1,0 +1,1 @@
+"""From a dataset to batches: catalog, view, plan, reader, batch, state."""

@@ -1,0 +1,51 @@
+"""What a stream yields."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One rank's share of a global batch, as NumPy arrays. Axes: (batch, channel, time).
+
+    Attributes:
+        audio: (batch, channel, time) float32 in [-1, 1); right-padded with zeros.
+        lengths: Samples of ``audio`` that are not padding, (batch,) int64.
+        sample_rate: Of ``audio``, in Hz.
+        keys: Key of each sample.
+        sources: Name of the source that each sample was drawn from.
+        positions: Position of each draw in the stream, (batch,) int64.
+        passes: Pass of its source that each draw belongs to, (batch,) int64.
+        starts: First sample of each crop in the stored recording, at the stored rate, (batch,) int64.
+        labels: Multi-hot, (batch, class) float32; the classes are ``Stream.labels``.
+        masks: For each interval name, (batch, frame) float32: 1 where the frame overlaps such an interval. Frame i
+            is samples [i·hop, (i+1)·hop) of ``audio``; there are ceil(time / hop).
+        fields: Audio fields as (batch, channel, time) float32 like ``audio``; others as a list, None where absent.
+        present: For each field, which samples have it, (batch,) bool; absent audio is silence.
+        metadata: The columns that were asked for, as lists.
+        valid: (batch,) bool; False only for the padding at the end of a one-pass stream.
+        position: Position of the stream after this batch: what its state says once the batch is delivered.
+    """
+
+    audio: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+    sample_rate: int
+    keys: Sequence[str]
+    sources: Sequence[str]
+    positions: NDArray[np.int64]
+    passes: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    labels: NDArray[np.float32]
+    masks: Mapping[str, NDArray[np.float32]]
+    fields: Mapping[str, Any]
+    present: Mapping[str, NDArray[np.bool_]]
+    metadata: Mapping[str, Sequence[Any]]
+    valid: NDArray[np.bool_]
+    position: int
+
+    def __len__(self) -> int:
+        return len(self.keys)

@@ -1,0 +1,220 @@
+"""The index of a dataset in memory: what to read, where it lies and how to decode it, by row number."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shardkit.audio.decode import AudioMember
+from shardkit.audio.facts import AudioFacts
+from shardkit.audio.seektable import SeekTable
+from shardkit.core.errors import FormatError, InputError
+from shardkit.core.loudness import dequantise
+from shardkit.format.index import load_index
+from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
+from shardkit.storage.location import Location
+from shardkit.storage.reference import resolve
+from shardkit.storage.store import exists, is_folder, read_bytes
+
+
+class FieldColumns:
+    """The places of one field's members, as arrays over the rows of a catalog.
+
+    Attributes:
+        name: The field.
+        present: Whether the sample has the member, (row,) bool.
+        offset, size: Bytes of the member in its tar, (row,) int64; 0 where absent.
+    """
+
+    def __init__(self, name: str, struct: pa.StructArray) -> None:
+        self.name = name
+        self._struct = struct
+        self._columns: dict[str, pa.Array] = {}
+        self.present: NDArray[np.bool_] = np.asarray(struct.is_valid())
+        self.offset = self._integers("offset")
+        self.size = self._integers("size")
+
+    @property
+    def is_audio(self) -> bool:
+        """Whether the field holds audio."""
+        return self._struct.type.get_field_index("codec") >= 0
+
+    @cached_property
+    def frames(self) -> NDArray[np.int64]:
+        """Length in samples at the stored rate, (row,); 0 where absent."""
+        return self._integers("frames")
+
+    @cached_property
+    def sample_rate(self) -> NDArray[np.int64]:
+        """Stored rate in Hz, (row,); 0 where absent."""
+        return self._integers("sample_rate")
+
+    @cached_property
+    def channels(self) -> NDArray[np.int64]:
+        """Stored channels, (row,); 0 where absent."""
+        return self._integers("channels")
+
+    def entry(self, row: int) -> dict[str, Any]:
+        """Return all that the index says of one member."""
+        return self._struct[row].as_py()  # type: ignore[no-any-return]
+
+    def member(self, row: int) -> AudioMember:
+        """Return what a decoder needs to know of an audio member."""
+        value = {name: self._column(name)[row].as_py() for name in _DECODER_COLUMNS}
+        table = value["seek_table"]
+        return AudioMember(
+            facts=AudioFacts(
+                codec=value["codec"],
+                sample_format=value["sample_format"],
+                sample_rate=int(self.sample_rate[row]),
+                channels=int(self.channels[row]),
+                frames=int(self.frames[row]),
+                bit_depth=value["bit_depth"],
+                data_offset=value["data_offset"],
+            ),
+            size=int(self.size[row]),
+            seek_table=None if table is None else SeekTable.from_bytes(table),
+        )
+
+    def energies(self, row: int) -> NDArray[np.float64] | None:
+        """Return the 100 ms energies of an audio member, or None if the index has no loudness track."""
+        track = self._column("loudness_track")[row].as_py()
+        return None if track is None else dequantise(track)
+
+    def hop_s(self, row: int) -> float | None:
+        """Return the seconds from row to row of an array member; None if it has no time axis."""
+        return self._column("hop_s")[row].as_py()  # type: ignore[no-any-return]
+
+    def hash(self, row: int) -> int:
+        """Return the recorded xxh3 of a member."""
+        return self._column("xxh3")[row].as_py()  # type: ignore[no-any-return]
+
+    def _column(self, name: str) -> pa.Array:
+        if name not in self._columns:
+            self._columns[name] = self._struct.field(name)
+        return self._columns[name]
+
+    def _integers(self, name: str) -> NDArray[np.int64]:
+        return np.asarray(pc.fill_null(self._column(name), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+_INDEX_READERS = 8  # requests in flight: an index is small, so latency is what it costs
+_DECODER_COLUMNS = ("codec", "sample_format", "bit_depth", "data_offset", "seek_table")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A dataset's manifest and the index rows of the splits that were asked for.
+
+    Attributes:
+        location: The dataset's folder.
+        manifest: Its ``shardkit.json``.
+        split: The split as it was asked for: a name, ``all``, or None where nothing was said.
+        splits: The splits that are loaded, in the manifest's order.
+        shards: Their shards; ``shard_of_row`` counts into these.
+        table: Their index rows, in the order of the shards.
+        shard_of_row: (row,) int64.
+    """
+
+    location: Location
+    manifest: Manifest
+    split: str | None
+    splits: tuple[str, ...]
+    shards: tuple[ShardInfo, ...]
+    table: pa.Table
+    shard_of_row: NDArray[np.int64]
+
+    @cached_property
+    def tars(self) -> tuple[Location, ...]:
+        """The tar of each shard."""
+        return tuple(resolve(self.location, shard.path) for shard in self.shards)
+
+    @cached_property
+    def fields(self) -> dict[str, FieldColumns]:
+        """The columns of each field."""
+        column = self.table.column("fields").combine_chunks()
+        struct = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        return {part.name: FieldColumns(part.name, struct.field(part.name)) for part in struct.type}
+
+    @property
+    def content(self) -> Sequence[str]:
+        """The hashes that identify the loaded rows."""
+        return [shard.index_hash for shard in self.shards]
+
+    def key(self, row: int) -> str:
+        """Return the key of a row."""
+        return self.table.column("key")[row].as_py()  # type: ignore[no-any-return]
+
+    def row_of(self, key: str) -> int:
+        """Return the row of a key, or -1."""
+        return int(pc.index(self.table.column("key"), key).as_py())
+
+    def place(self, field: str, row: int) -> str:
+        """Return where a member lies, for messages."""
+        columns = self.fields[field]
+        extension = columns.entry(row)["extension"]
+        tar = self.tars[self.shard_of_row[row]]
+        return f"{tar}: key {self.key(row)!r}, member {extension!r} at byte {columns.offset[row]:,}"
+
+
+def load_catalog(location: Location, *, split: str | None) -> Catalog:
+    """Return the catalog of a dataset.
+
+    Args:
+        location: The dataset's folder.
+        split: One split, or None or ``all`` for every one.
+
+    Raises:
+        NotFoundError, AccessError, StorageError: It can't be read.
+        InputError: No dataset there, or no such split.
+        CorruptDataError, FormatError: The manifest or an index is not what it should be.
+    """
+    manifest = read_manifest(location)
+    if split not in (None, "all") and split not in manifest.splits:
+        raise InputError(f"{location}: no split {split!r}; it has {', '.join(manifest.splits)}")
+    wanted = tuple(manifest.splits) if split in (None, "all") else (str(split),)
+    shards = tuple(shard for shard in manifest.shards if shard.split in wanted)
+    with ThreadPoolExecutor(_INDEX_READERS) as pool:
+        tables = list(pool.map(lambda shard: load_shard_index(location, shard), shards))
+    return Catalog(
+        location=location,
+        manifest=manifest,
+        split=split,
+        splits=wanted,
+        shards=shards,
+        table=pa.concat_tables(tables).combine_chunks(),
+        shard_of_row=np.repeat(np.arange(len(shards)), [shard.samples for shard in shards]),
+    )
+
+
+def load_shard_index(location: Location, shard: ShardInfo) -> pa.Table:
+    """Return the index rows of one shard, checked against the manifest."""
+    place = location / shard.index
+    table, _ = load_index(read_bytes(place), where=str(place), expected_hash=shard.index_hash)
+    if len(table) != shard.samples:
+        raise FormatError(f"{place}: {len(table)} rows, the manifest says {shard.samples}")
+    return table.replace_schema_metadata(None)
+
+
+def read_manifest(location: Location) -> Manifest:
+    """Return the manifest of a dataset.
+
+    Raises:
+        InputError: There is no dataset; the message says what is there instead.
+    """
+    place = location / MANIFEST_NAME
+    try:
+        return load_manifest(read_bytes(place), where=str(place))
+    except FileNotFoundError:
+        if not exists(location) and not is_folder(location):
+            raise InputError(f"{location}: nothing there; give the folder of a dataset ({MANIFEST_NAME})") from None
+        raise InputError(
+            f"{location}: no {MANIFEST_NAME} in it, so no dataset: pack it with 'shardkit pack', finish a pack that "
+            "was interrupted by running it again, or adopt existing tars with 'shardkit index'"
+        ) from None

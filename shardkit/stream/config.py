@@ -1,0 +1,137 @@
+"""A stream written down: YAML or JSON, validated, with errors that name the key and what it may be.
+
+The pydantic models are the one definition; ``schemas/stream.schema.json`` is generated from them.
+"""
+
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shardkit.core.crops import CenterCrop, Crop, RandomCrop, SalientCrop
+from shardkit.core.errors import InputError
+from shardkit.core.order import Shuffle
+from shardkit.storage.location import Location
+from shardkit.storage.store import read_bytes
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Model):
+    """One source: a dataset, or part of it, and its weight."""
+
+    url: str = Field(description="Folder or URL of the dataset; a relative path is relative to this file.")
+    split: str | None = Field(None, description="One of its splits; needed where it has several, or 'all'.")
+    where: str | None = Field(None, description="Condition over the index's columns, such as duration_s >= 2.")
+    weight: float | None = Field(None, ge=0, description="Share of the draws; all sources have one, or none has.")
+    storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
+
+
+class RandomCropConfig(_Model):
+    """A crop anywhere."""
+
+    kind: Literal["random"]
+    duration_s: float = Field(gt=0)
+
+
+class CenterCropConfig(_Model):
+    """The middle of each recording."""
+
+    kind: Literal["center"]
+    duration_s: float = Field(gt=0)
+
+
+class SalientCropConfig(_Model):
+    """A crop where there is something to hear."""
+
+    kind: Literal["salient"]
+    duration_s: float = Field(gt=0)
+    floor_lufs: float = Field(-40.0, description="Least loudness of a crop, in LUFS.")
+    search: Literal["uniform", "early", "loudest", "energy"] = "uniform"
+    fallback: Literal["keep", "raise"] = Field("keep", description="Where no crop is loud enough: the loudest, or stop.")
+
+
+class ShuffleConfig(_Model):
+    """How the rows of a pass are permuted."""
+
+    kind: Literal["full", "block", "none"] = "full"
+    block_rows: int = Field(64, ge=1)
+    window_blocks: int = Field(16, ge=1)
+
+
+CropConfig = Annotated[RandomCropConfig | CenterCropConfig | SalientCropConfig, Field(discriminator="kind")]
+
+
+class StreamConfig(_Model):
+    """A stream: what ``shardkit.Stream`` takes."""
+
+    sources: dict[str, SourceConfig] = Field(min_length=1)
+    crop: CropConfig | None = Field(None, description="None delivers whole samples.")
+    sample_rate: int | None = Field(None, ge=1, description="Hz.")
+    channels: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63)
+    batch_size: int = Field(32, ge=1, description="Of one rank.")
+    passes: Literal[1] | None = None
+    shuffle: ShuffleConfig = ShuffleConfig()
+    mask_hop: int | None = Field(None, ge=1, description="Samples of delivered audio in one frame of the masks.")
+    mask_names: list[str] | None = None
+    fields: list[str] = Field(default_factory=list)
+    metadata: list[str] = Field(default_factory=list)
+    threads: int | None = Field(None, ge=1)
+    memory: str = "1GB"
+
+    def weights(self) -> dict[str, float] | None:
+        """Return the weights by source, or None where no source has one.
+
+        Raises:
+            InputError: Some sources have a weight and others have none.
+        """
+        given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
+        missing = [name for name in self.sources if name not in given]
+        if given and missing:
+            raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight, or none")
+        return given or None
+
+
+def load_config(location: Location) -> StreamConfig:
+    """Return the stream that a YAML file describes.
+
+    Raises:
+        InputError: Not YAML, an unknown key, a value that can't be; the message names the key.
+        NotFoundError: No such file.
+    """
+    try:
+        found = yaml.safe_load(read_bytes(location))
+    except yaml.YAMLError as err:
+        raise InputError(f"{location}: not YAML: {' '.join(str(err).split())}") from err
+    try:
+        return StreamConfig.model_validate(found)
+    except ValidationError as err:
+        raise InputError(f"{location}: {_explain(err)}") from err
+
+
+def crop_of(config: CropConfig | None) -> Crop | None:
+    """Return the crop that a configuration describes."""
+    if config is None:
+        return None
+    options = config.model_dump(exclude={"kind"})
+    if isinstance(config, RandomCropConfig):
+        return RandomCrop(**options)
+    return CenterCrop(**options) if isinstance(config, CenterCropConfig) else SalientCrop(**options)
+
+
+def shuffle_of(config: ShuffleConfig) -> Shuffle:
+    """Return the shuffle that a configuration describes."""
+    return Shuffle(**config.model_dump())
+
+
+def _explain(error: ValidationError) -> str:
+    """Say in one line what the first error is: the key, what was found, what may stand there."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; see schemas/stream.schema.json for those there are{more}"
+    return f"{key}: {first['msg']}, found {first['input']!r}{more}"

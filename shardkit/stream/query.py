@@ -1,0 +1,160 @@
+"""``where``: a condition in Python's syntax, evaluated over the columns of the index by Arrow.
+
+It is parsed, never executed: names are columns, and what may stand in a condition is listed in ``_COMPARE``,
+``_ARITHMETIC`` and ``_METHODS``. A missing value makes a comparison false.
+"""
+
+import ast
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shardkit.core.errors import InputError
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: pc.equal,
+    ast.NotEq: pc.not_equal,
+    ast.Lt: pc.less,
+    ast.LtE: pc.less_equal,
+    ast.Gt: pc.greater,
+    ast.GtE: pc.greater_equal,
+}
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: pc.add,
+    ast.Sub: pc.subtract,
+    ast.Mult: pc.multiply,
+    ast.Div: pc.divide,
+}
+_METHODS: dict[str, Callable[..., Any]] = {
+    "startswith": lambda text, part: pc.starts_with(text, pattern=part),
+    "endswith": lambda text, part: pc.ends_with(text, pattern=part),
+}
+_ALLOWED = "columns, numbers, 'text', True/False/None, == != < <= > >=, in, not in, and, or, not, + - * /, .startswith()"
+
+
+def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
+    """Return which rows of the table meet the condition.
+
+    Args:
+        table: An index.
+        condition: Such as ``duration_s >= 2 and lang == 'en'`` or ``'dog' in labels``.
+
+    Raises:
+        InputError: Not a condition, an unknown column, or types that can't be compared.
+    """
+    try:
+        tree = ast.parse(condition, mode="eval")
+    except SyntaxError as err:
+        raise InputError(f"where({condition!r}): {err.msg} at character {err.offset}") from err
+    try:
+        result = _Evaluator(table, condition).visit(tree.body)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as err:
+        raise InputError(f"where({condition!r}): these types can't be compared: {err}") from err
+    if isinstance(result, pa.Scalar | bool):
+        result = pa.array([bool(result)] * len(table))
+    if not hasattr(result, "type") or not pa.types.is_boolean(result.type):
+        raise InputError(f"where({condition!r}): not a condition; write one like \"duration_s >= 2 and lang == 'en'\"")
+    return np.asarray(pc.fill_null(result, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+class _Evaluator(ast.NodeVisitor):
+    """Evaluates one condition; each ``visit_`` returns an Arrow column, a constant or a list of constants."""
+
+    def __init__(self, table: pa.Table, condition: str) -> None:
+        self._table = table
+        self._condition = condition
+
+    def generic_visit(self, node: ast.AST) -> Any:
+        text = ast.unparse(node)
+        raise InputError(f"where({self._condition!r}): {text!r} is not allowed; use {_ALLOWED}")
+
+    def visit_Constant(self, node: ast.Constant) -> Any:  # noqa: N802: the name ast.NodeVisitor looks for
+        return node.value
+
+    def visit_Name(self, node: ast.Name) -> Any:  # noqa: N802
+        names = [name for name in self._table.column_names if name != "fields"]
+        if node.id not in names:
+            near = difflib.get_close_matches(node.id, names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(f"where({self._condition!r}): no column {node.id!r}; {hint}there is {', '.join(names)}")
+        return self._table.column(node.id)
+
+    def visit_List(self, node: ast.List | ast.Tuple | ast.Set) -> Any:  # noqa: N802
+        return [self.visit(item) for item in node.elts]
+
+    visit_Tuple = visit_List  # noqa: N815
+    visit_Set = visit_List  # noqa: N815
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:  # noqa: N802
+        combine = pc.and_kleene if isinstance(node.op, ast.And) else pc.or_kleene
+        result = self.visit(node.values[0])
+        for value in node.values[1:]:
+            result = combine(result, self.visit(value))
+        return result
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:  # noqa: N802
+        operand = self.visit(node.operand)
+        if isinstance(node.op, ast.Not):
+            return pc.invert(operand)
+        if isinstance(node.op, ast.USub):
+            return pc.negate(operand) if hasattr(operand, "type") else -operand
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> Any:  # noqa: N802
+        apply = _ARITHMETIC.get(type(node.op))
+        if apply is None:
+            return self.generic_visit(node)
+        return apply(self.visit(node.left), self.visit(node.right))
+
+    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
+        if not isinstance(node.func, ast.Attribute) or node.func.attr not in _METHODS or len(node.args) != 1:
+            return self.generic_visit(node)
+        part = self.visit(node.args[0])
+        if not isinstance(part, str):
+            return self.generic_visit(node)
+        return _METHODS[node.func.attr](self.visit(node.func.value), part)
+
+    def visit_Compare(self, node: ast.Compare) -> Any:  # noqa: N802
+        result: Any = None
+        left = self.visit(node.left)
+        for op, right_node in zip(node.ops, node.comparators, strict=True):
+            right = self.visit(right_node)
+            part = self._compare(left, op, right, node)
+            result = part if result is None else pc.and_kleene(result, part)
+            left = right
+        return result
+
+    def _compare(self, left: Any, op: ast.cmpop, right: Any, node: ast.Compare) -> Any:
+        if isinstance(op, ast.In):
+            return self._contains(left, right)
+        if isinstance(op, ast.NotIn):
+            return pc.invert(self._contains(left, right))
+        if isinstance(op, ast.Is | ast.IsNot) or right is None:
+            if right is not None:
+                return self.generic_visit(node)
+            return pc.is_null(left) if isinstance(op, ast.Is | ast.Eq) else pc.is_valid(left)
+        compare = _COMPARE.get(type(op))
+        return self.generic_visit(node) if compare is None else compare(left, right)
+
+    def _contains(self, left: Any, right: Any) -> Any:
+        if isinstance(right, list):
+            found = pc.is_in(left, value_set=pa.array(right, type=left.type))
+            return pc.if_else(pc.is_valid(left), found, pa.scalar(None, pa.bool_()))
+        if hasattr(right, "type") and pa.types.is_list(right.type):
+            return _list_contains(right, left)
+        raise InputError(f"where({self._condition!r}): 'in' needs a list on its right: lang in ['en', 'de']")
+
+
+def _list_contains(lists: pa.ChunkedArray, value: Any) -> pa.Array:
+    """Return for each row whether its list holds ``value``."""
+    column = lists.combine_chunks()
+    hits = np.zeros(len(column), dtype=bool)
+    parents = pc.list_parent_indices(column).to_numpy()
+    found = pc.fill_null(pc.equal(pc.list_flatten(column), value), False).to_numpy(zero_copy_only=False)
+    hits[parents[found]] = True
+    return pa.array(hits)

@@ -1,0 +1,66 @@
+"""Labels and intervals of a catalog as flat arrays, so that a batch's targets are filled without Arrow objects."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shardkit.stream.catalog import Catalog
+
+
+class LabelRows:
+    """The class numbers of each row's labels."""
+
+    def __init__(self, catalog: Catalog, classes: Sequence[str]) -> None:
+        column = _combined(catalog.table.column("labels"))
+        self._offsets = _offsets(column)
+        self._classes = _numbers(pc.list_flatten(column), classes)
+
+    def fill(self, row: int, target: NDArray[np.float32]) -> None:
+        """Set the classes of a row in ``target``, (class,)."""
+        target[self._classes[self._offsets[row] : self._offsets[row + 1]]] = 1.0
+
+
+class IntervalRows:
+    """The intervals of each row, in samples at the stored rate."""
+
+    def __init__(self, catalog: Catalog, names: Sequence[str]) -> None:
+        column = _combined(catalog.table.column("intervals"))
+        self._offsets = _offsets(column)
+        flat = pc.list_flatten(column)
+        self._names = _numbers(flat.field("name"), names)
+        self._starts = np.asarray(flat.field("start"), dtype=np.int64)
+        self._stops = np.asarray(flat.field("stop"), dtype=np.int64)
+
+    def fill(self, row: int, start: int, stop: int, *, hop: tuple[int, int], target: NDArray[np.float32]) -> None:
+        """Mark the frames of the crop [start, stop) that overlap an interval.
+
+        Args:
+            row: The sample.
+            start: First sample of the crop, at the stored rate.
+            stop: End of the crop.
+            hop: Numerator and denominator of the stored-rate samples in one frame.
+            target: (name, frame), zeros.
+        """
+        num, den = hop
+        for i in range(self._offsets[row], self._offsets[row + 1]):
+            first, last = max(self._starts[i], start) - start, min(self._stops[i], stop) - start
+            if first < last:
+                target[self._names[i], first * den // num : -(-last * den // num)] = 1.0
+
+
+def _combined(column: pa.ChunkedArray) -> pa.ListArray:
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _offsets(column: pa.ListArray) -> NDArray[np.int64]:
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def _numbers(names: pa.Array, vocabulary: Sequence[str]) -> NDArray[np.int64]:
+    found = pc.index_in(names, value_set=pa.array(list(vocabulary), type=pa.string()))
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)

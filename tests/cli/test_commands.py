@@ -1,0 +1,250 @@
+"""The program as a user runs it: every command once, then what can go wrong, each in one line."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+COMMANDS = ("pack", "index", "info", "verify", "cat", "export", "synth")
+
+
+def run(*arguments: object, code: int = 0, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "shardkit", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | environment,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+def fails(*arguments: object, code: int, **environment: str) -> str:
+    """Return the one line that a failing command prints."""
+    text = run(*arguments, code=code, **environment)
+    assert "Traceback" not in text
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("shardkit: error: ")
+    return lines[0]
+
+
+def tone(path: Path, frames: int = 4000, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.sin(np.arange(frames) * 0.2 + len(path.name)) * 0.3
+    soundfile.write(path, samples, 8000, **options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    for i in range(6):
+        tone(folder / ("dog" if i % 2 else "cat") / f"take {i}.wav", 4000 + 100 * i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("packed") / "pets"
+    text = run("pack", recordings, output, "--label", "folder", "--workers", 2, "--shard-size", "20KB")
+    assert "6 samples" in text
+    return output
+
+
+def test_info(dataset: Path) -> None:
+    facts = json.loads(run("info", dataset, "--json"))
+    assert "cat" in json.dumps(facts)
+    assert "pets" in run("info", dataset)
+
+
+def test_verify(dataset: Path) -> None:
+    run("verify", dataset, "--deep")
+    assert json.loads(run("verify", dataset, "--json"))["problems"] == []
+
+
+def test_cat(dataset: Path, recordings: Path, tmp_path: Path) -> None:
+    facts = json.loads(run("cat", dataset, "dog/take 3", "--start", 0.1, "--duration", 0.2, "--json"))
+    assert (facts["duration_s"], facts["labels"]) == (0.2, ["dog"])
+    run("cat", dataset, "dog/take 3", "--start", 0.1, "--duration", 0.2, "-o", tmp_path / "clip.wav")
+    clip, _ = soundfile.read(tmp_path / "clip.wav", dtype="int16")
+    whole, _ = soundfile.read(recordings / "dog" / "take 3.wav", dtype="int16")
+    np.testing.assert_array_equal(clip, whole[800:2400])
+
+
+def test_export_and_pack_again(dataset: Path, tmp_path: Path) -> None:
+    run("export", dataset, tmp_path / "files")
+    again = run(
+        "pack", tmp_path / "files" / "manifest.jsonl", tmp_path / "again", "--codec", "keep", "--label", "labels", "--json"
+    )
+    assert json.loads(again)["samples"] == 6
+    facts = [json.loads(run("cat", place, "cat/take 2", "--json")) for place in (dataset, tmp_path / "again")]
+    assert facts[0]["labels"] == facts[1]["labels"] == ["cat"]
+
+
+def test_index_adopts_tars_in_place(dataset: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in dataset.rglob("*.tar")}
+    run("index", *sorted(before), tmp_path / "adopted")
+    assert {path: path.read_bytes() for path in dataset.rglob("*.tar")} == before
+    run("verify", tmp_path / "adopted", "--deep")
+    assert json.loads(run("cat", tmp_path / "adopted", "cat/take 2", "--json"))["labels"] == ["cat"]
+
+
+def test_synth(tmp_path: Path) -> None:
+    written = json.loads(run("synth", tmp_path / "s", "--scale", 0.05, "--source", "bursts", "--json"))
+    assert written[0]["source"] == "bursts"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    assert "Usage:" in run(command, "--help")
+
+
+def test_help_is_quick_and_imports_are_light() -> None:
+    def seconds(*command: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    bare = min(seconds("-c", "") for _ in range(5))
+    assert min(seconds("-c", "import shardkit") for _ in range(5)) - bare < 0.3
+    assert min(seconds("-m", "shardkit", "--help") for _ in range(5)) < 0.5
+    loaded = "import sys, shardkit as sk; sk.Stream, sk.open; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"
+
+
+# What can go wrong. Exit code 2: the request is at fault; 1: data or storage is.
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    assert "no audio files" in fails("pack", tmp_path, tmp_path / "out", code=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file\na.wav\n", "no column 'path'"),
+        ("path\nmissing.wav\n", "m.csv:2: no file at"),
+        ("path\na.wav\na.wav\n", "share the key 'a'"),
+    ],
+)
+def test_a_bad_manifest(tmp_path: Path, content: str, message: str) -> None:
+    tone(tmp_path / "a.wav")
+    (tmp_path / "m.csv").write_text(content)
+    assert message in fails("pack", tmp_path / "m.csv", tmp_path / "out", code=2)
+    assert not (tmp_path / "out").exists()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"this is no audio at all" * 40)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(tone(path).read_bytes()[:3000])
+
+
+def no_frames(path: Path) -> None:
+    tone(path, 0)
+
+
+def not_a_number(path: Path) -> None:
+    soundfile.write(path, np.array([0.0, np.nan, 0.1]), 8000, subtype="FLOAT")
+
+
+def floats(path: Path) -> None:
+    tone(path, subtype="FLOAT")
+
+
+BAD_FILES = [
+    (garbage, "not audio"),
+    (truncated, "truncated"),
+    (no_frames, "no samples|zero|empty|no frames|holds no"),
+    (not_a_number, "FLAC can't hold"),
+    (floats, "FLAC can't hold.*--codec wav"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_FILES)
+def test_a_bad_file_stops_the_run_or_is_reported(tmp_path: Path, spoil, message: str) -> None:
+    import re
+
+    source = tmp_path / "in"
+    tone(source / "good.wav")
+    spoil(source / "bad.wav")
+    line = fails("pack", source, tmp_path / "out", code=1)
+    assert str(source / "bad.wav") in line
+    assert re.search(message, line), line
+    assert not (tmp_path / "out" / "shardkit.json").exists()
+    assert "bad.wav" in run("pack", source, tmp_path / "out", "--on-error", "skip")
+    (reported,) = [json.loads(text) for text in (tmp_path / "out" / "report.jsonl").read_text().splitlines()]
+    assert reported["path"] == "bad.wav"
+    assert re.search(message, reported["reason"])
+    assert json.loads(run("info", tmp_path / "out", "--json"))
+
+
+def test_nan_in_floats_kept_as_wav(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    not_a_number(tmp_path / "in" / "bad.wav")
+    assert "sample 1 of channel 0 is nan" in fails("pack", tmp_path / "in", tmp_path / "out", "--codec", "wav", code=1)
+
+
+def test_an_output_that_holds_a_dataset_or_something_else(dataset: Path, recordings: Path, tmp_path: Path) -> None:
+    assert "already holds a dataset" in fails("pack", recordings, dataset, code=2)
+    (tmp_path / "thesis.txt").write_text("mine")
+    assert "not empty, it holds 'thesis.txt'" in fails("pack", recordings, tmp_path, code=2)
+
+
+def test_no_permission(recordings: Path) -> None:
+    assert "/proc/" in fails("pack", recordings, "/proc/shardkit", code=1)
+
+
+def test_a_wrong_endpoint_or_key(recordings: Path, s3) -> None:
+    began = time.monotonic()
+    fails("pack", recordings, "s3://bucket/x", "--storage-option", "endpoint_url=http://127.0.0.1:9", code=1)
+    fails("info", f"{s3.url}/x", code=1, AWS_ACCESS_KEY_ID="wrong", AWS_SECRET_ACCESS_KEY="wrong-secret")
+    assert time.monotonic() - began < 20
+
+
+def test_a_tar_cut_in_the_middle(dataset: Path, tmp_path: Path) -> None:
+    shard = next(dataset.rglob("*.tar"))
+    (tmp_path / "cut.tar").write_bytes(shard.read_bytes()[:2000])
+    assert "cut off" in fails("index", tmp_path / "cut.tar", tmp_path / "out", code=1)
+
+
+def test_a_tar_of_other_things(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        (tmp_path / "a.txt").write_text("hello")
+        tar.add(tmp_path / "a.txt", "a.txt")
+    assert "has no recording among txt" in fails("index", tmp_path / "x.tar", tmp_path / "out", code=1)
+
+
+def test_damage_is_found_and_located(dataset: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(dataset, tmp_path / "d")
+    shard = next((tmp_path / "d").rglob("*.tar"))
+    data = bytearray(shard.read_bytes())
+    data[1500] ^= 1
+    shard.write_bytes(data)
+    text = run("verify", tmp_path / "d", code=1)
+    assert f"{shard.relative_to(tmp_path / 'd')}: key 'dog/take 3', member 'flac'" in text
+    index = next((tmp_path / "d").rglob("*.parquet"))
+    index.write_bytes(index.read_bytes() + b"x")
+    assert "index's hash" in fails("info", tmp_path / "d", code=1)
+
+
+def test_typos(dataset: Path) -> None:
+    assert "no key 'dog/take 33'" in fails("cat", dataset, "dog/take 33", code=2)
+    assert "no split 'tran'; it has train" in fails("info", dataset, "--split", "tran", code=2)
+    assert "nothing there" in fails("info", f"{dataset}s", code=2)
+    assert "No such option" in run("info", dataset, "--jsno", code=2)
+    assert "Traceback" in run("--debug", "info", f"{dataset}s", code=1)
+    assert "Traceback" in run("info", f"{dataset}s", "--debug", code=1)

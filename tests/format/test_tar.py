@@ -1,0 +1,87 @@
+"""The tar layout against the standard library and GNU tar."""
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardkit.core.errors import FormatError
+from shardkit.format.tar import BLOCK, TarWriter, scan, split_name
+
+NAMES = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=150)
+
+
+def archive(members: list[tuple[str, bytes]]) -> bytes:
+    sink = io.BytesIO()
+    writer = TarWriter(sink)
+    for name, data in members:
+        writer.add(name, data)
+    writer.close()
+    return sink.getvalue()
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=2000), min_size=1, max_size=5))
+def test_tarfile_reads_what_is_written_at_the_offsets_that_are_told(files: dict[str, bytes]) -> None:
+    sink = io.BytesIO()
+    writer = TarWriter(sink)
+    placed = [writer.add(f"folder/{name}", data) for name, data in files.items()]
+    writer.close()
+    written = sink.getvalue()
+    with tarfile.open(fileobj=io.BytesIO(written)) as tar:
+        assert [(info.name, tar.extractfile(info).read()) for info in tar] == [
+            (f"folder/{name}", data) for name, data in files.items()
+        ]
+    assert [written[member.offset : member.offset + member.size] for member in placed] == list(files.values())
+    assert list(scan(io.BytesIO(written), where="x.tar")) == placed
+
+
+def test_bytes_depend_on_names_and_contents_alone() -> None:
+    members = [("a.flac", b"one"), ("späte Aufnahme.json", b"{}"), ("x" * 120 + ".wav", b"long name")]
+    assert archive(members) == archive(members)
+    with tarfile.open(fileobj=io.BytesIO(archive(members))) as tar:
+        assert {(info.mtime, info.uid, info.gid, info.mode, info.uname) for info in tar} == {(0, 0, 0, 0o644, "")}
+
+
+def test_gnu_tar_lists_the_same_names(tmp_path: Path) -> None:
+    names = ["a b.flac", "win/Apex Aleph.json", "y" * 140 + ".wav"]
+    (tmp_path / "x.tar").write_bytes(archive([(name, b"data") for name in names]))
+    listed = subprocess.run(["tar", "tf", tmp_path / "x.tar"], capture_output=True, text=True, check=True)
+    assert listed.stdout.splitlines() == names
+    assert listed.stderr == ""
+
+
+@pytest.mark.parametrize("keep", [100, BLOCK, BLOCK + 100, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK, 4 * BLOCK + 10])
+def test_a_tar_cut_anywhere_is_refused_with_the_byte(keep: int) -> None:
+    whole = archive([("a.flac", b"x" * 700), ("b.flac", b"y" * 10)])
+    with pytest.raises(FormatError, match=r"shard\.tar: (cut off|not a whole)"):
+        list(scan(io.BytesIO(whole[:keep]), where="shard.tar"))
+
+
+def test_a_compressed_tar_is_refused() -> None:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("a.flac"))
+    with pytest.raises(FormatError, match="not a whole uncompressed tar"):
+        list(scan(io.BytesIO(sink.getvalue()), where="shard.tar"))
+
+
+def test_an_empty_tar_has_no_members() -> None:
+    assert list(scan(io.BytesIO(archive([])), where="x.tar")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.flac", ("a", "flac")),
+        ("dir.x/a b.vocals.flac", ("dir.x/a b", "vocals.flac")),
+        ("README", None),
+        ("dir/.hidden", None),
+        ("name.", None),
+    ],
+)
+def test_keys_follow_webdataset(name: str, expected: tuple[str, str] | None) -> None:
+    assert split_name(name) == expected

@@ -1,0 +1,115 @@
+"""Folders and manifests become inputs; what can't be is refused with the line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from shardkit.core.errors import InputError
+from shardkit.pack.inputs import InputOptions, PackInput, read_inputs
+from shardkit.storage.location import locate
+
+
+def wav(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(80, dtype=np.int16), 8000)
+    return path
+
+
+def inputs_of(source: Path, **options: object) -> list[PackInput]:
+    return read_inputs(locate(source), InputOptions(**options))[0]
+
+
+def test_a_folder_is_walked_and_labelled_by_the_parent_folder(tmp_path: Path) -> None:
+    wav(tmp_path / "dog" / "a.1.wav")
+    wav(tmp_path / "cat" / "deep" / "b b.WAV")
+    (tmp_path / "README").write_text("x")
+    found, unpacked = read_inputs(locate(tmp_path), InputOptions(label="folder"))
+    assert [(item.key, item.labels, item.metadata) for item in found] == [
+        ("cat/deep/b b", ("deep",), {"path": "cat/deep/b b.WAV"}),
+        ("dog/a_1", ("dog",), {"path": "dog/a.1.wav"}),
+    ]
+    assert [(line.path, line.reason) for line in unpacked] == [("README", "not an audio file by its extension")]
+
+
+ROWS = [
+    {"path": "a.wav", "speaker": "007", "age": 31, "score": 0.5, "native": True, "label": "x"},
+    {"path": "b.wav", "speaker": "12", "age": None, "score": 2.0, "native": False, "label": "y"},
+]
+
+
+def write_manifest(folder: Path, kind: str) -> Path:
+    path = folder / f"manifest.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+    else:
+        cells = [list(ROWS[0])] + [["" if v is None else str(v) for v in row.values()] for row in ROWS]
+        path.write_text("".join({"csv": ",", "tsv": "\t"}[kind].join(line) + "\n" for line in cells))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_manifest_format_gives_the_same_typed_columns(tmp_path: Path, kind: str) -> None:
+    wav(tmp_path / "a.wav")
+    wav(tmp_path / "b.wav")
+    found = inputs_of(write_manifest(tmp_path, kind), label="label")
+    assert [dict(item.metadata) for item in found] == ROWS  # 007 stays text
+    assert [(item.key, item.labels, item.size) for item in found] == [("a", ("x",), 204), ("b", ("y",), 204)]
+
+
+def test_reserved_columns_are_kept_under_another_name(tmp_path: Path) -> None:
+    wav(tmp_path / "a.wav")
+    (tmp_path / "m.csv").write_text("path,key,duration_s\na.wav,C major,2.5\n")
+    (item,) = inputs_of(tmp_path / "m.csv")
+    assert dict(item.metadata) == {"path": "a.wav", "input_key": "C major", "input_duration_s": 2.5}
+    assert item.key == "a"
+
+
+def test_keys_labels_intervals_and_members_come_from_the_columns_named(tmp_path: Path) -> None:
+    wav(tmp_path / "x" / "a.wav")
+    wav(tmp_path / "y" / "t.wav")
+    row = {"file": "x/a.wav", "id": "s/1", "tags": ["dog", "bark"], "to": "y/t.wav", "intervals": [["bark", 0, 0.005]]}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row))
+    (item,) = inputs_of(
+        tmp_path / "m.jsonl", path_column="file", key_column="id", label="tags", members={"target": "to"}
+    )
+    assert (item.key, item.labels, item.intervals) == ("s/1", ("dog", "bark"), (("bark", 0.0, 0.005),))
+    assert {name: str(place) for name, place in item.members.items()} == {"target": str(tmp_path / "y" / "t.wav")}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,label\na.wav,x\n", r"no column 'path'; it has 'file', 'label'"),
+        ("path,label\n", "no rows to pack"),
+        ("path,label\nmissing.wav,x\n", r"m\.csv:2: no file at .*missing\.wav; mend the path"),
+        ("path,label\na.wav,x\na.wav,y\n", r"m\.csv:3: 'a\.wav' and 'a\.wav' .*share the key 'a'"),
+        ("path,label\na.wav\n", r"m\.csv:2: 1 cells, the header has 2"),
+        ("path,path\na.wav,a.wav\n", "the header names 'path' twice"),
+        ("path,intervals\na.wav,nonsense\n", r"m\.csv:2: intervals are not JSON"),
+        ('path,intervals\na.wav,"[[""x"", 2, 1]]"\n', r"m\.csv:2: interval .*start must be at least 0 and before stop"),
+    ],
+)
+def test_a_bad_manifest_is_refused_with_the_line(tmp_path: Path, content: str, message: str) -> None:
+    wav(tmp_path / "a.wav")
+    (tmp_path / "m.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        inputs_of(tmp_path / "m.csv", label="label" if "label" in content else None)
+
+
+def test_what_is_no_input_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no audio files"):
+        inputs_of(tmp_path / "empty")
+    with pytest.raises(InputError, match="no such folder or manifest"):
+        inputs_of(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="did you mean 'speaker'"):
+        wav(tmp_path / "a.wav")
+        (tmp_path / "m.csv").write_text("path,speaker\na.wav,x\n")
+        inputs_of(tmp_path / "m.csv", label="speakr")
