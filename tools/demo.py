@@ -121,7 +121,9 @@ def results_table(results: list[dict[str, object]]) -> Table:
         stats, num = result["stats"], len(result["drawn"])
         counts = stats["samples_by_source"]
         total = sum(counts.values())
-        mixture = ", ".join(f"{name} {share:.3f} → {counts[name] / total:.3f}" for name, share in result["asked"].items())
+        mixture = ", ".join(
+            f"{name} {share:.3f} → {counts[name] / total:.3f}" for name, share in result["asked"].items()
+        )
         table.add_row(
             result["place"],
             f"{num:,}",

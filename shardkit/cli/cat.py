@@ -42,7 +42,9 @@ def cat(
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
     else:
         for name, value in facts.items():
-            typer.echo(f"{name:12} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}")
+            typer.echo(
+                f"{name:12} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}"
+            )
 
 
 def sample_facts(sample: "Sample") -> dict[str, Any]:

@@ -14,7 +14,7 @@ def export(
     *,
     split: Split = None,
     where: Annotated[
-        str | None, typer.Option(metavar="CONDITION", help="Only samples that meet it: \"duration_s >= 2\".")
+        str | None, typer.Option(metavar="CONDITION", help='Only samples that meet it: "duration_s >= 2".')
     ] = None,
     storage_option: StorageOptions = None,
     as_json: AsJson = False,

@@ -36,9 +36,7 @@ def index(
         raise typer.BadParameter("give at least one tar, then the output folder", param_hint="TAR... OUTPUT")
     storage = parse_options(storage_option or [])
     *sources, output = [locate(text, storage) for text in tars]
-    options = AdoptOptions(
-        split=split, label=label, prefix_keys=prefix_keys, on_error=on_error.value, name=name
-    )
+    options = AdoptOptions(split=split, label=label, prefix_keys=prefix_keys, on_error=on_error.value, name=name)
     with PackProgress() as progress:
         summary = adopt(sources, output, options=options, start=progress.start, report=progress.report)
     print_summary(summary, as_json=as_json)

@@ -30,7 +30,7 @@ for command in (pack, index, info, verify, cat, export, synth):
     app.command()(command)
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001: the signature that typer calls
+def _show_version(wanted: bool) -> None:  # the signature that typer calls
     if wanted:
         typer.echo(f"shardkit {__version__}")
         raise typer.Exit
@@ -39,8 +39,8 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001: the signature that typ
 @app.callback()
 def shardkit(
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
-    version: Annotated[  # noqa: ARG001
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -60,10 +60,10 @@ def main() -> None:
     except ShardkitError as err:
         if debug:
             raise
-        print(f"shardkit: error: {err}", file=sys.stderr)  # noqa: T201: the program's own voice
+        typer.echo(f"shardkit: error: {err}", err=True)
         sys.exit(err.exit_code)
     except KeyboardInterrupt:
-        print("shardkit: interrupted", file=sys.stderr)  # noqa: T201
+        typer.echo("shardkit: interrupted", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of a pipe has gone; Python would complain again when it flushes stdout at exit.

@@ -2,7 +2,7 @@
 
 import os
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,6 +23,17 @@ class Codec(StrEnum):
     keep = "keep"
 
 
+class BitDepth(StrEnum):
+    """Values of ``--bit-depth``."""
+
+    low = "16"
+    high = "24"
+
+    def bits(self) -> Literal[16, 24]:
+        """Return the number."""
+        return 16 if self is BitDepth.low else 24
+
+
 class OnError(StrEnum):
     """Values of ``--on-error``."""
 
@@ -31,9 +42,7 @@ class OnError(StrEnum):
 
 
 def pack(
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="Folder, or manifest: .csv, .tsv, .jsonl, .parquet.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="Folder, or manifest: .csv, .tsv, .jsonl, .parquet.")],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of the dataset to write.")],
     *,
     root: Annotated[
@@ -65,7 +74,9 @@ def pack(
     ] = Codec.auto,
     sample_rate: Annotated[int | None, typer.Option(metavar="HZ", help="Resample.", show_default="as is")] = None,
     channels: Annotated[int | None, typer.Option(metavar="N", help="1 mixes down.", show_default="as is")] = None,
-    bit_depth: Annotated[int | None, typer.Option(metavar="BITS", help="Quantise float or 32-bit PCM: 16, 24.")] = None,
+    bit_depth: Annotated[
+        BitDepth | None, typer.Option(help="Quantise, float or 32-bit PCM too.", show_default="as is")
+    ] = None,
     flac_level: Annotated[int, typer.Option(metavar="0-8", help="0 is faster to decode, 8 smaller.")] = 5,
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Aim for the size of a tar.")] = "256MB",
     split: Annotated[
@@ -115,7 +126,7 @@ def pack(
                 codec=codec.value,
                 sample_rate=sample_rate,
                 channels=channels,
-                bit_depth=bit_depth,
+                bit_depth=None if bit_depth is None else bit_depth.bits(),
                 flac_level=flac_level,
                 shard_bytes=parse_shard_size(shard_size),
                 splits=fractions,
@@ -150,7 +161,9 @@ def print_summary(summary: "PackSummary", *, as_json: bool) -> None:
     )
     if len(summary.splits) > 1:
         for name, split in summary.splits.items():
-            typer.echo(f"  {name}: {split.samples:,} samples, {format_duration(split.duration_s)}, {split.shards} shards")
+            typer.echo(
+                f"  {name}: {split.samples:,} samples, {format_duration(split.duration_s)}, {split.shards} shards"
+            )
     for note in summary.notes:
         typer.echo(f"  {note}")
     if summary.clipped_inputs:

@@ -14,7 +14,7 @@ from shardkit.core.errors import FormatError
 from shardkit.format.hashing import PREFIX
 
 MANIFEST_NAME = "shardkit.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 
 Hash = Annotated[str, Field(pattern=rf"^{PREFIX}[0-9a-f]{{32}}$")]
 FieldKind = Literal["audio", "array", "text", "json", "binary"]

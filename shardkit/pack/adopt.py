@@ -13,7 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from shardkit.audio.transcode import TranscodeOptions, transcode
+from shardkit.audio.options import TranscodeOptions
+from shardkit.audio.transcode import transcode
 from shardkit.core.errors import FormatError, InputError, ShardkitError
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, IndexRow, MemberEntry, dump_index, index_schema
@@ -202,9 +203,7 @@ def _entry(extension: str, member: TarMember, data: bytes, where: str) -> Member
     audio = None
     if kind_of_extension(extension) == "audio":
         audio = audio_entry(transcode(data, _KEEP, name=where))
-    return MemberEntry(
-        extension=extension, offset=member.offset, size=member.size, xxh3=member_hash(data), audio=audio
-    )
+    return MemberEntry(extension=extension, offset=member.offset, size=member.size, xxh3=member_hash(data), audio=audio)
 
 
 def _parsed(data: bytes, where: str) -> dict[str, Any]:
@@ -286,9 +285,7 @@ def _kind(name: str, extensions: set[str]) -> FieldKind:
     return kinds.pop()
 
 
-def _write_index(
-    found: _Indexed, index: str, schema: Any, output: Location, options: AdoptOptions
-) -> ShardInfo:
+def _write_index(found: _Indexed, index: str, schema: Any, output: Location, options: AdoptOptions) -> ShardInfo:
     note: Mapping[str, Any] = {"tar": str(found.tar), "bytes": found.bytes, "hash": found.hash}
     data = dump_index(found.rows, schema, note=note)
     write_bytes(output / index, data)

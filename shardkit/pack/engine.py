@@ -19,9 +19,7 @@ class _StoppedError(Exception):
     """Another job failed; this one gives up."""
 
 
-def run_jobs(
-    jobs: Sequence[ShardJob], *, workers: int, report: Callable[[Progress], None]
-) -> list[ShardOutcome]:
+def run_jobs(jobs: Sequence[ShardJob], *, workers: int, report: Callable[[Progress], None]) -> list[ShardOutcome]:
     """Return the outcome of each job, in the order of the jobs, whatever the number of workers.
 
     Raises:

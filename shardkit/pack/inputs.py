@@ -136,7 +136,9 @@ def _from_row(
     if not isinstance(path, str) or not path:
         raise InputError(f"{place}: {options.path_column!r} is {path!r}; it must name a file")
     location = resolve(sizes.root, path)
-    members = {name: resolve(sizes.root, str(row[column])) for name, column in options.members.items() if row.get(column)}
+    members = {
+        name: resolve(sizes.root, str(row[column])) for name, column in options.members.items() if row.get(column)
+    }
     used = {options.path_column, options.key_column, options.intervals_column, *options.members.values()}
     label = row.get(options.label) if options.label and has_label else None
     if options.label == FOLDER_LABEL and not has_label:
@@ -244,7 +246,7 @@ def _intervals(value: Any, place: str) -> tuple[tuple[str, float, float], ...]:
         try:
             value = json.loads(value)
         except ValueError as err:
-            raise InputError(f"{place}: intervals are not JSON: {err}; write [[\"name\", start_s, stop_s], ...]") from err
+            raise InputError(f'{place}: intervals are not JSON: {err}; write [["name", start_s, stop_s], ...]') from err
     return tuple(_interval(item, place) for item in value)
 
 

@@ -36,7 +36,7 @@ class PackOptions:
     codec: Literal["auto", "flac", "wav", "keep"] = "auto"
     sample_rate: int | None = None
     channels: int | None = None
-    bit_depth: int | None = None
+    bit_depth: Literal[16, 24] | None = None
     flac_level: int = 5
     shard_bytes: int = 256_000_000
     splits: Mapping[str, float] = field(default_factory=dict)

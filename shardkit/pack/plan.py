@@ -8,6 +8,7 @@ recordings of its kind (``shardkit.pack.estimate``).
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -84,14 +85,12 @@ def split_groups(groups: Collection[str], options: PackOptions) -> dict[str, str
     bounds = np.cumsum([0.0, *options.splits.values()])
     bounds[-1] = 1.0  # the fractions may fall short of it by rounding
     names = list(options.splits)
-    split_of = {
-        group: names[int(np.searchsorted(bounds, point, side="right")) - 1] for group, point in points.items()
-    }
+    split_of = {group: names[int(np.searchsorted(bounds, point, side="right")) - 1] for group, point in points.items()}
     for index, name in enumerate(names):
         if name not in split_of.values():
             spare = [group for group in points if list(split_of.values()).count(split_of[group]) > 1]
             low, high = bounds[index], bounds[index + 1]
-            split_of[min(spare, key=lambda group: max(low - points[group], points[group] - high))] = name  # noqa: B023
+            split_of[min(spare, key=lambda group: max(low - points[group], points[group] - high))] = name
     return split_of
 
 
@@ -120,7 +119,7 @@ def _cut(inputs: Sequence[PackInput], estimates: Sequence[float], shard_bytes: i
     middle = ends - np.asarray(estimates) / 2
     shard_of = np.minimum((middle * num_shards / ends[-1]).astype(np.int64), num_shards - 1)
     cuts = [0, *(np.flatnonzero(np.diff(shard_of)) + 1).tolist(), len(inputs)]
-    return [tuple(inputs[start:stop]) for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [tuple(inputs[start:stop]) for start, stop in pairwise(cuts)]
 
 
 def _extension(item: PackInput) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
-from shardkit.audio.transcode import TranscodeOptions
+from shardkit.audio.options import TranscodeOptions
 from shardkit.core.errors import InputError
 from shardkit.format.index import RESERVED, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, dump_manifest
@@ -76,9 +76,7 @@ def pack(
     start(len(found), sum(item.size for item in found))
     schema = index_schema(kinds, columns)
     jobs = [
-        ShardJob(
-            plan=plan, output=output, transcode=transcode, schema=schema, hops_s=hops_s, on_error=options.on_error
-        )
+        ShardJob(plan=plan, output=output, transcode=transcode, schema=schema, hops_s=hops_s, on_error=options.on_error)
         for plan in plans
     ]
     make_folder(output)

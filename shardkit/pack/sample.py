@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shardkit.audio.transcode import Encoded, TranscodeOptions, transcode
+from shardkit.audio.options import TranscodeOptions
+from shardkit.audio.transcode import Encoded, transcode
 from shardkit.core.errors import AudioError, InputError
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry

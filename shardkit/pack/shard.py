@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from shardkit.audio.transcode import TranscodeOptions
+from shardkit.audio.options import TranscodeOptions
 from shardkit.core.errors import ShardkitError
 from shardkit.format.hashing import FileHash, file_hash
 from shardkit.format.index import IndexRow, dump_index
@@ -111,9 +111,7 @@ def _try_prepare(item: PackInput, job: ShardJob, outcome: ShardOutcome) -> Prepa
         return None
 
 
-def _write_index(
-    job: ShardJob, rows: list[IndexRow], tar_bytes: int, tar_hash: str, duration_s: float
-) -> ShardInfo:
+def _write_index(job: ShardJob, rows: list[IndexRow], tar_bytes: int, tar_hash: str, duration_s: float) -> ShardInfo:
     index = dump_index(rows, job.schema, note={"tar": f"{job.plan.stem}.tar", "bytes": tar_bytes, "hash": tar_hash})
     write_bytes(job.output / f"{job.plan.stem}.parquet", index)
     return ShardInfo(

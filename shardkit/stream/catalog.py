@@ -43,7 +43,7 @@ class FieldColumns:
     @property
     def is_audio(self) -> bool:
         """Whether the field holds audio."""
-        return self._struct.type.get_field_index("codec") >= 0
+        return bool(self._struct.type.get_field_index("codec") >= 0)
 
     @cached_property
     def frames(self) -> NDArray[np.int64]:

@@ -50,7 +50,9 @@ class SalientCropConfig(_Model):
     duration_s: float = Field(gt=0)
     floor_lufs: float = Field(-40.0, description="Least loudness of a crop, in LUFS.")
     search: Literal["uniform", "early", "loudest", "energy"] = "uniform"
-    fallback: Literal["keep", "raise"] = Field("keep", description="Where no crop is loud enough: the loudest, or stop.")
+    fallback: Literal["keep", "raise"] = Field(
+        "keep", description="Where no crop is loud enough: the loudest, or stop."
+    )
 
 
 class ShuffleConfig(_Model):
@@ -74,7 +76,7 @@ class StreamConfig(_Model):
     seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int = Field(32, ge=1, description="Of one rank.")
     passes: Literal[1] | None = None
-    shuffle: ShuffleConfig = ShuffleConfig()
+    shuffle: ShuffleConfig = Field(default_factory=lambda: ShuffleConfig.model_validate({}))
     mask_hop: int | None = Field(None, ge=1, description="Samples of delivered audio in one frame of the masks.")
     mask_names: list[str] | None = None
     fields: list[str] = Field(default_factory=list)

@@ -144,7 +144,10 @@ class UnknownKeyError(InputError, KeyError):
 
 
 def open_dataset(
-    url: str | os.PathLike[str] | Location, split: str | None = None, *, storage_options: Mapping[str, object] | None = None
+    url: str | os.PathLike[str] | Location,
+    split: str | None = None,
+    *,
+    storage_options: Mapping[str, object] | None = None,
 ) -> Dataset:
     """Open a dataset that ``shardkit pack`` or ``shardkit index`` wrote.
 

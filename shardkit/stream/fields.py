@@ -17,11 +17,10 @@ def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple
     Raises:
         InputError: No source has such a field, or it is audio in one and something else in another.
     """
-    audio, others = [], []
+    audio: list[str] = []
+    others: list[str] = []
     for name in names:
-        kinds = {
-            source.view.manifest.fields[name].kind for source in sources if name in source.view.manifest.fields
-        }
+        kinds = {source.view.manifest.fields[name].kind for source in sources if name in source.view.manifest.fields}
         if not kinds or name == PRIMARY:
             known = dict.fromkeys(field for source in sources for field in source.view.manifest.fields)
             listed = ", ".join(field for field in known if field != PRIMARY)

@@ -34,7 +34,9 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "startswith": lambda text, part: pc.starts_with(text, pattern=part),
     "endswith": lambda text, part: pc.ends_with(text, pattern=part),
 }
-_ALLOWED = "columns, numbers, 'text', True/False/None, == != < <= > >=, in, not in, and, or, not, + - * /, .startswith()"
+_ALLOWED = (
+    "columns, numbers, 'text', True/False/None, == != < <= > >=, in, not in, and, or, not, + - * /, .startswith()"
+)
 
 
 def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
@@ -73,10 +75,10 @@ class _Evaluator(ast.NodeVisitor):
         text = ast.unparse(node)
         raise InputError(f"where({self._condition!r}): {text!r} is not allowed; use {_ALLOWED}")
 
-    def visit_Constant(self, node: ast.Constant) -> Any:  # noqa: N802: the name ast.NodeVisitor looks for
+    def visit_Constant(self, node: ast.Constant) -> Any:  # the names are those ast.NodeVisitor looks for
         return node.value
 
-    def visit_Name(self, node: ast.Name) -> Any:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> Any:
         names = [name for name in self._table.column_names if name != "fields"]
         if node.id not in names:
             near = difflib.get_close_matches(node.id, names, n=1)
@@ -84,20 +86,20 @@ class _Evaluator(ast.NodeVisitor):
             raise InputError(f"where({self._condition!r}): no column {node.id!r}; {hint}there is {', '.join(names)}")
         return self._table.column(node.id)
 
-    def visit_List(self, node: ast.List | ast.Tuple | ast.Set) -> Any:  # noqa: N802
+    def visit_List(self, node: ast.List | ast.Tuple | ast.Set) -> Any:
         return [self.visit(item) for item in node.elts]
 
     visit_Tuple = visit_List  # noqa: N815
     visit_Set = visit_List  # noqa: N815
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> Any:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         combine = pc.and_kleene if isinstance(node.op, ast.And) else pc.or_kleene
         result = self.visit(node.values[0])
         for value in node.values[1:]:
             result = combine(result, self.visit(value))
         return result
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         operand = self.visit(node.operand)
         if isinstance(node.op, ast.Not):
             return pc.invert(operand)
@@ -105,13 +107,13 @@ class _Evaluator(ast.NodeVisitor):
             return pc.negate(operand) if hasattr(operand, "type") else -operand
         return self.generic_visit(node)
 
-    def visit_BinOp(self, node: ast.BinOp) -> Any:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
         apply = _ARITHMETIC.get(type(node.op))
         if apply is None:
             return self.generic_visit(node)
         return apply(self.visit(node.left), self.visit(node.right))
 
-    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> Any:
         if not isinstance(node.func, ast.Attribute) or node.func.attr not in _METHODS or len(node.args) != 1:
             return self.generic_visit(node)
         part = self.visit(node.args[0])
@@ -119,7 +121,7 @@ class _Evaluator(ast.NodeVisitor):
             return self.generic_visit(node)
         return _METHODS[node.func.attr](self.visit(node.func.value), part)
 
-    def visit_Compare(self, node: ast.Compare) -> Any:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> Any:
         result: Any = None
         left = self.visit(node.left)
         for op, right_node in zip(node.ops, node.comparators, strict=True):

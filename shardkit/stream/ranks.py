@@ -37,4 +37,6 @@ def _from_environment() -> tuple[int | None, int | None] | None:
     try:
         return (None if rank is None else int(rank)), (None if world_size is None else int(world_size))
     except ValueError:
-        raise InputError(f"RANK={rank!r} and WORLD_SIZE={world_size!r} in the environment must be whole numbers") from None
+        raise InputError(
+            f"RANK={rank!r} and WORLD_SIZE={world_size!r} in the environment must be whole numbers"
+        ) from None

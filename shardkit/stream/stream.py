@@ -1,6 +1,7 @@
 """``Stream``: many sources mixed by weight, cropped, batched, resumable from one integer."""
 
 import hashlib
+import math
 import os
 import time
 from collections import deque
@@ -19,8 +20,8 @@ from shardkit.storage.location import locate
 from shardkit.storage.reference import resolve
 from shardkit.stream.assemble import Assembler, BatchOptions, Pending
 from shardkit.stream.batch import Batch
-from shardkit.stream.counters import Counters
 from shardkit.stream.config import crop_of, load_config, shuffle_of
+from shardkit.stream.counters import Counters
 from shardkit.stream.dataset import View, open_dataset
 from shardkit.stream.plan import Planner, Source, check_crop, check_sources, common_channels, common_rate
 from shardkit.stream.ranks import resolve_ranks
@@ -173,9 +174,10 @@ class Stream:
         Raises:
             TypeError: The stream is endless; what Python expects of an object without a length.
         """
-        if self._planner.num_positions is None:
+        end = self._planner.num_positions
+        if end is None:
             raise TypeError("an endless stream has no len(); let the number of steps decide, or use passes=1")
-        return -(-self._planner.num_positions // self.global_batch_size)
+        return math.ceil(end / self.global_batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches from the current position on."""
@@ -286,7 +288,9 @@ def _order(
     if passes not in (None, 1):
         raise InputError(f"passes is {passes}; choose 1 (each sample once) or None (endless)")
     if passes == 1 and weights is not None:
-        raise InputError("passes=1 delivers each sample exactly once, so weights have no meaning; leave one of them out")
+        raise InputError(
+            "passes=1 delivers each sample exactly once, so weights have no meaning; leave one of them out"
+        )
     shares = [1.0] * len(sources)
     if weights is not None:
         shares = list(weights_in_order([source.name for source in sources], weights))

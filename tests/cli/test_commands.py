@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,6 +20,7 @@ COMMANDS = ("pack", "index", "info", "verify", "cat", "export", "synth")
 def run(*arguments: object, code: int = 0, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "shardkit", *map(str, arguments)],
+        check=False,
         capture_output=True,
         text=True,
         timeout=120,
@@ -83,7 +86,14 @@ def test_cat(dataset: Path, recordings: Path, tmp_path: Path) -> None:
 def test_export_and_pack_again(dataset: Path, tmp_path: Path) -> None:
     run("export", dataset, tmp_path / "files")
     again = run(
-        "pack", tmp_path / "files" / "manifest.jsonl", tmp_path / "again", "--codec", "keep", "--label", "labels", "--json"
+        "pack",
+        tmp_path / "files" / "manifest.jsonl",
+        tmp_path / "again",
+        "--codec",
+        "keep",
+        "--label",
+        "labels",
+        "--json",
     )
     assert json.loads(again)["samples"] == 6
     facts = [json.loads(run("cat", place, "cat/take 2", "--json")) for place in (dataset, tmp_path / "again")]
@@ -118,7 +128,7 @@ def test_help_is_quick_and_imports_are_light() -> None:
     assert min(seconds("-c", "import shardkit") for _ in range(5)) - bare < 0.3
     assert min(seconds("-m", "shardkit", "--help") for _ in range(5)) < 0.5
     loaded = "import sys, shardkit as sk; sk.Stream, sk.open; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"
+    assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "False\n"
 
 
 # What can go wrong. Exit code 2: the request is at fault; 1: data or storage is.
@@ -174,8 +184,6 @@ BAD_FILES = [
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_FILES)
 def test_a_bad_file_stops_the_run_or_is_reported(tmp_path: Path, spoil, message: str) -> None:
-    import re
-
     source = tmp_path / "in"
     tone(source / "good.wav")
     spoil(source / "bad.wav")
@@ -227,8 +235,6 @@ def test_a_tar_of_other_things(tmp_path: Path) -> None:
 
 
 def test_damage_is_found_and_located(dataset: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(dataset, tmp_path / "d")
     shard = next((tmp_path / "d").rglob("*.tar"))
     data = bytearray(shard.read_bytes())

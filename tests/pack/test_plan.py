@@ -13,7 +13,12 @@ from shardkit.storage.location import locate
 
 def item(key: str, size: int = 1000, speaker: str = "s") -> PackInput:
     return PackInput(
-        key=key, location=locate(f"/x/{key}.wav"), path=f"{key}.wav", size=size, where="m", metadata={"speaker": speaker}
+        key=key,
+        location=locate(f"/x/{key}.wav"),
+        path=f"{key}.wav",
+        size=size,
+        where="m",
+        metadata={"speaker": speaker},
     )
 
 
@@ -35,7 +40,9 @@ def test_every_sample_is_in_exactly_one_shard_whatever_the_order_of_the_inputs(i
 
 
 def test_shards_are_about_as_large_as_asked() -> None:
-    plans = plan_shards([item(f"k{i}", 10_000) for i in range(1000)], PackOptions(shard_bytes=1_000_000), bytes_ratio={})
+    plans = plan_shards(
+        [item(f"k{i}", 10_000) for i in range(1000)], PackOptions(shard_bytes=1_000_000), bytes_ratio={}
+    )
     sizes = [sum(i.size + 2048 for i in plan.inputs) for plan in plans]
     assert len(plans) == 13
     assert max(sizes) - min(sizes) <= 2 * 12_048

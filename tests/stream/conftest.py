@@ -17,7 +17,9 @@ def noise(seed: int, frames: int, channels: int) -> np.ndarray:
     return (np.random.default_rng(seed).uniform(-0.5, 0.5, (frames, channels)) * 32767).astype(np.int16)
 
 
-def write_source(folder: Path, name: str, rows: list[dict[str, object]], audio: dict[str, tuple[np.ndarray, int]]) -> Path:
+def write_source(
+    folder: Path, name: str, rows: list[dict[str, object]], audio: dict[str, tuple[np.ndarray, int]]
+) -> Path:
     source = folder / f"{name}-in"
     for path, (samples, rate) in audio.items():
         (source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +48,9 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         samples[: 3 * 16000] //= 2000  # the first half is as good as silent
         audio[f"track {i}.wav"] = samples, 16000
         audio[f"vocals {i}.wav"] = samples // 2, 16000
-        rows.append({"path": f"track {i}.wav", "label": "b" if i % 2 else "d"} | ({"vocals": f"vocals {i}.wav"} if i else {}))
+        rows.append(
+            {"path": f"track {i}.wav", "label": "b" if i % 2 else "d"} | ({"vocals": f"vocals {i}.wav"} if i else {})
+        )
     manifests["tracks"] = write_source(folder, "tracks", rows, audio)
 
     audio = {f"{i}.wav": (noise(2000 + i, 4000, 1), 8000) for i in range(3)}

@@ -17,8 +17,8 @@ def original(datasets: dict[str, Path], name: str, path: str) -> np.ndarray:
 
 
 def test_every_sample_equals_its_recording(datasets: dict[str, Path]) -> None:
-    for name in datasets:
-        for sample in sk.open(datasets[name]):
+    for name, folder in datasets.items():
+        for sample in sk.open(folder):
             np.testing.assert_array_equal(sample.audio, original(datasets, name, sample.metadata["path"]))
 
 

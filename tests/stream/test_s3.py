@@ -19,7 +19,9 @@ from tests.conftest import S3
 def on_s3(datasets: dict[str, Path], s3: S3) -> str:
     manifest = datasets["tracks"].with_name("tracks-in") / "manifest.jsonl"
     inputs = InputOptions(label="label", members={"vocals": "vocals"})
-    pack(locate(manifest), locate(f"{s3.url}/tracks"), inputs=inputs, options=PackOptions(shard_bytes=400_000, workers=1))
+    pack(
+        locate(manifest), locate(f"{s3.url}/tracks"), inputs=inputs, options=PackOptions(shard_bytes=400_000, workers=1)
+    )
     return f"{s3.url}/tracks"
 
 

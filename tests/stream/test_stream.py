@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from hypothesis import strategies as st
 import shardkit as sk
 
 Log = list[tuple[int, str, str, int]]
-COMMON = {"crop": sk.RandomCrop(0.25), "sample_rate": 8000, "channels": 1, "weights": {"clips": 0.5, "tracks": 0.3, "few": 0.2}}
+COMMON = {
+    "crop": sk.RandomCrop(0.25),
+    "sample_rate": 8000,
+    "channels": 1,
+    "weights": {"clips": 0.5, "tracks": 0.3, "few": 0.2},
+}
 
 
 def open_all(datasets: dict[str, Path]) -> dict[str, sk.View]:
@@ -147,7 +153,10 @@ def test_batches_hold_what_reading_by_key_gives(datasets: dict[str, Path]) -> No
         np.testing.assert_array_equal(batch.audio[i, :, :length], sample.audio)
         assert not batch.audio[i, :, length:].any()
         assert [stream.labels[c] for c in np.flatnonzero(batch.labels[i])] == list(sample.labels)
-        assert (batch.metadata["n"][i], batch.metadata["speaker"][i]) == (sample.metadata["n"], sample.metadata["speaker"])
+        assert (batch.metadata["n"][i], batch.metadata["speaker"][i]) == (
+            sample.metadata["n"],
+            sample.metadata["speaker"],
+        )
         for name, mask in batch.masks.items():
             expected = np.zeros(40)
             for item in sample.intervals:
@@ -203,8 +212,6 @@ def test_memory_bounds_the_batches_ahead(datasets: dict[str, Path]) -> None:
 
 
 def test_leaving_the_loop_ends_the_threads(datasets: dict[str, Path]) -> None:
-    import threading
-
     for _ in sk.Stream(sk.open(datasets["clips"]), crop=None, batch_size=4, threads=4):
         break
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("shardkit")]
@@ -219,7 +226,10 @@ def test_leaving_the_loop_ends_the_threads(datasets: dict[str, Path]) -> None:
         ({"weights": {"clips": 1}}, "no weight for"),
         ({"weights": None, "sample_rate": None}, r"differ in sample_rate \(clips: 8000 Hz; tracks: 16000 Hz"),
         ({"weights": None, "channels": None}, "differ in channels"),
-        ({"crop": sk.RandomCrop(10.0)}, r"crop of 10 s is longer than every sample; the longest, of 'tracks', has 6\.000 s"),
+        (
+            {"crop": sk.RandomCrop(10.0)},
+            r"crop of 10 s is longer than every sample; the longest, of 'tracks', has 6\.000 s",
+        ),
         ({"passes": 1}, "weights have no meaning"),
         ({"passes": 2, "weights": None}, "passes is 2; choose 1"),
         ({"batch_size": 0}, "batch_size is 0"),
