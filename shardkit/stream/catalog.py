@@ -155,12 +155,15 @@ class Catalog:
         """Return the row of a key, or -1."""
         return int(pc.index(self.table.column("key"), key).as_py())
 
+    def tar(self, row: int) -> Location:
+        """Return the tar that holds a row."""
+        return self.tars[int(self.shard_of_row[row])]
+
     def place(self, field: str, row: int) -> str:
         """Return where a member lies, for messages."""
         columns = self.fields[field]
         extension = columns.entry(row)["extension"]
-        tar = self.tars[self.shard_of_row[row]]
-        return f"{tar}: key {self.key(row)!r}, member {extension!r} at byte {columns.offset[row]:,}"
+        return f"{self.tar(row)}: key {self.key(row)!r}, member {extension!r} at byte {columns.offset[row]:,}"
 
 
 def load_catalog(location: Location, *, split: str | None) -> Catalog:

@@ -7,8 +7,9 @@ from typing import Any
 from shardkit.core.errors import InputError
 from shardkit.format.index import PRIMARY
 from shardkit.storage.traffic import Traffic
+from shardkit.stream.piece import read_member
 from shardkit.stream.plan import Draw, Source
-from shardkit.stream.sample import load_array, read_member
+from shardkit.stream.sample import load_array
 
 
 def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shardkit.audio.decode import byte_range
 from shardkit.audio.resample import mix_channels, resample
 from shardkit.core.ranges import coalesce
 from shardkit.format.index import PRIMARY
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.storage.traffic import Traffic
+from shardkit.stream.piece import Piece, stem_bounds
 from shardkit.stream.plan import BatchPlan, Draw, Source
-from shardkit.stream.sample import decode_audio, stem_bounds
 
 MAX_GAP = 64 * 1024  # bytes worth fetching in vain to save a request
 MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
@@ -36,17 +35,10 @@ class AudioBuffers:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """Samples [start, stop) of one member, for place ``index`` of the batch; its bytes are [lo, hi) of the tar."""
+    """A piece of audio for place ``index`` of the batch."""
 
     index: int
-    source: Source
-    field: str
-    row: int
-    start: int
-    stop: int
-    member_offset: int
-    lo: int
-    hi: int
+    piece: Piece
 
 
 def start_reading(
@@ -72,14 +64,13 @@ def start_reading(
     for index, draw in enumerate(plan.draws):
         if draw is None:
             continue
-        source = sources[draw.source]
-        tar = source.catalog.tars[source.catalog.shard_of_row[draw.row]]
-        requests = [_request(index, source, field, draw) for field in fields]
-        by_tar.setdefault(tar, []).extend(request for request in requests if request is not None)
+        for field in fields:
+            request = _request(index, sources[draw.source], field, draw)
+            if request is not None:
+                by_tar.setdefault(request.piece.tar, []).append(request)
     return [
         executor.submit(_fill, tar, lo, hi, requests, buffers, traffic)
         for tar, listed in by_tar.items()
-        if listed
         for lo, hi, requests in _together(listed)
     ]
 
@@ -93,27 +84,25 @@ def _request(index: int, source: Source, field: str, draw: Draw) -> _Request | N
     fields = source.catalog.fields
     if field not in fields or not fields[field].present[draw.row]:
         return None
-    columns, start, stop = fields[field], draw.start, draw.stop
+    start, stop = draw.start, draw.stop
     if field != PRIMARY:
         start, stop = stem_bounds(
             start,
             stop,
             rate=int(fields[PRIMARY].sample_rate[draw.row]),
-            stem_rate=int(columns.sample_rate[draw.row]),
-            stem_frames=int(columns.frames[draw.row]),
+            stem_rate=int(fields[field].sample_rate[draw.row]),
+            stem_frames=int(fields[field].frames[draw.row]),
         )
         if start >= stop:
             return None
-    first, last = byte_range(columns.member(draw.row), start, stop)
-    offset = int(columns.offset[draw.row])
-    return _Request(index, source, field, draw.row, start, stop, offset, offset + first, offset + last)
+    return _Request(index, Piece.of(source.catalog, field, draw.row, start, stop))
 
 
 def _together(requests: Sequence[_Request]) -> list[tuple[int, int, list[_Request]]]:
     """Return (lo, hi, requests) for each read of one tar: requests that lie close share one."""
     merged = coalesce(
-        np.array([request.lo for request in requests]),
-        np.array([request.hi for request in requests]),
+        np.array([request.piece.lo for request in requests]),
+        np.array([request.piece.hi for request in requests]),
         max_gap=MAX_GAP,
         max_size=MAX_READ,
     )
@@ -129,19 +118,10 @@ def _fill(
     tar: Location, lo: int, hi: int, requests: Sequence[_Request], buffers: AudioBuffers, traffic: Traffic
 ) -> None:
     data = memoryview(read_range(tar, lo, hi, traffic=traffic))
-    for request in requests:
-        catalog = request.source.catalog
-        samples = decode_audio(
-            catalog,
-            request.field,
-            request.row,
-            data[request.lo - lo : request.hi - lo],
-            request.lo - request.member_offset,
-            request.start,
-            request.stop,
-        )
-        target = buffers.fields[request.field][request.index]
-        rate = int(catalog.fields[request.field].sample_rate[request.row])
+    for index, piece in ((request.index, request.piece) for request in requests):
+        samples = piece.decode(data[piece.lo - lo : piece.hi - lo])
+        target = buffers.fields[piece.field][index]
+        rate = piece.member.facts.sample_rate
         samples = mix_channels(samples, target.shape[0])
         if rate != buffers.sample_rate:
             samples = resample(samples, rate, buffers.sample_rate)

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardkit.audio.decode import byte_range, decode
-from shardkit.core.errors import AudioError, CorruptDataError, InputError
-from shardkit.format.hashing import member_hash
+from shardkit.core.errors import CorruptDataError, InputError
 from shardkit.format.index import PRIMARY, RESERVED
-from shardkit.storage.store import read_range
-from shardkit.storage.traffic import Traffic
 from shardkit.stream.catalog import Catalog
+from shardkit.stream.piece import read_audio, read_member, stem_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,60 +96,6 @@ def read_sample(catalog: Catalog, row: int, *, start_s: float = 0.0, duration_s:
     )
 
 
-def read_audio(catalog: Catalog, field: str, row: int, start: int, stop: int) -> NDArray[np.float32]:
-    """Return samples [start, stop) of an audio member, (channel, time), at the member's own rate."""
-    columns = catalog.fields[field]
-    member = columns.member(row)
-    first, last = byte_range(member, start, stop)
-    data = read_range(catalog.tars[catalog.shard_of_row[row]], *_in_tar(columns.offset[row], first, last))
-    return decode_audio(catalog, field, row, data, first, start, stop)
-
-
-def decode_audio(
-    catalog: Catalog, field: str, row: int, data: bytes | memoryview, data_start: int, start: int, stop: int
-) -> NDArray[np.float32]:
-    """Return samples [start, stop) from the bytes of a member that begin at its byte ``data_start``.
-
-    Raises:
-        CorruptDataError: The whole member was read and its bytes are not those that were packed.
-        AudioError: The bytes can't be decoded.
-    """
-    columns = catalog.fields[field]
-    member = columns.member(row)
-    if len(data) == member.size:
-        check_member(catalog, field, row, data)
-    try:
-        return decode(member, data, data_start, start, stop)
-    except AudioError as err:
-        raise AudioError(f"{catalog.place(field, row)}: {err}; run 'shardkit verify {catalog.location}'") from err
-
-
-def check_member(catalog: Catalog, field: str, row: int, data: bytes | memoryview) -> None:
-    """Raise unless these are the bytes of the member that were packed."""
-    if member_hash(data) != catalog.fields[field].hash(row):
-        raise CorruptDataError(
-            f"{catalog.place(field, row)}: its {len(data):,} bytes differ from those that were packed (xxh3); "
-            f"run 'shardkit verify {catalog.location}'"
-        )
-
-
-def read_member(catalog: Catalog, field: str, row: int, *, traffic: Traffic | None = None) -> bytes:
-    """Return the bytes of a whole member, checked."""
-    columns = catalog.fields[field]
-    span = _in_tar(columns.offset[row], 0, columns.size[row])
-    data = read_range(catalog.tars[catalog.shard_of_row[row]], *span, traffic=traffic)
-    check_member(catalog, field, row, data)
-    return data
-
-
-def stem_bounds(start: int, stop: int, *, rate: int, stem_rate: int, stem_frames: int) -> tuple[int, int]:
-    """Return the samples of a stem that fall on samples [start, stop) of the primary audio.
-
-    Both ends are rounded down from the same instants, so neighbouring crops share no sample and leave none out.
-    """
-    return min(start * stem_rate // rate, stem_frames), min(-(-stop * stem_rate // rate), stem_frames)
-
-
 def _read_field(catalog: Catalog, name: str, row: int, start: int, stop: int) -> Any:
     columns, primary = catalog.fields[name], catalog.fields[PRIMARY]
     rate = int(primary.sample_rate[row])
@@ -185,10 +128,6 @@ def load_array(data: bytes, hop_s: float | None, start_s: float, stop_s: float, 
     # A bound that is a whole number of hops must not gain a row through rounding.
     first, last = int(start_s / hop_s + 1e-6), int(-(-(stop_s / hop_s - 1e-6) // 1))
     return array[first:last]  # type: ignore[no-any-return]
-
-
-def _in_tar(offset: Any, first: Any, last: Any) -> tuple[int, int]:
-    return int(offset) + int(first), int(offset) + int(last)
 
 
 def _bounds(key: str, start_s: float, duration_s: float | None, *, rate: int, frames: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from shardkit.pack.inputs import InputOptions
 from shardkit.pack.options import PackOptions
 from shardkit.pack.run import pack
 from shardkit.storage.location import locate
+from shardkit.storage.store import write_bytes
 from tests.conftest import S3
 
 
@@ -45,9 +46,7 @@ def test_a_stream_from_s3_equals_the_stream_from_disk(datasets: dict[str, Path],
 def test_inputs_may_lie_on_s3_too(on_s3: str, s3: S3, datasets: dict[str, Path], tmp_path: Path) -> None:
     source = datasets["clips"].with_name("clips-in")
     for path in sorted(source.rglob("*.wav"))[:4]:
-        target = s3.folder / "raw" / path.name
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(path.read_bytes())
+        write_bytes(locate(f"{s3.url}/raw/{path.name}"), path.read_bytes())
     pack(locate(f"{s3.url}/raw"), locate(tmp_path / "out"), inputs=InputOptions(), options=PackOptions(workers=1))
     assert sorted(sk.open(tmp_path / "out").keys()) == [f"clip00{i}" for i in (0, 3, 6, 9)]
 

@@ -1,0 +1,91 @@
+"""A piece of audio: some samples of one member, the bytes that hold them, and how those are decoded."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.audio.decode import AudioMember, byte_range, decode
+from shardkit.core.errors import AudioError, CorruptDataError
+from shardkit.format.hashing import member_hash
+from shardkit.storage.location import Location
+from shardkit.storage.store import read_range
+from shardkit.storage.traffic import Traffic
+from shardkit.stream.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Samples [start, stop) of an audio member, at its own rate; its bytes are [lo, hi) of the tar."""
+
+    catalog: Catalog
+    field: str
+    row: int
+    member: AudioMember
+    start: int
+    stop: int
+    lo: int
+    hi: int
+
+    @classmethod
+    def of(cls, catalog: Catalog, field: str, row: int, start: int, stop: int) -> Self:
+        """Return the piece for samples [start, stop) of a member."""
+        columns = catalog.fields[field]
+        member = columns.member(row)
+        first, last = byte_range(member, start, stop)
+        offset = int(columns.offset[row])
+        return cls(catalog, field, row, member, start, stop, offset + first, offset + last)
+
+    @property
+    def tar(self) -> Location:
+        """The tar that holds it."""
+        return self.catalog.tar(self.row)
+
+    def decode(self, data: bytes | memoryview) -> NDArray[np.float32]:
+        """Return the samples, (channel, time), from the bytes [lo, hi) of the tar.
+
+        Raises:
+            CorruptDataError: The whole member was read and its bytes are not those that were packed.
+            AudioError: The bytes can't be decoded.
+        """
+        if len(data) == self.member.size:
+            check_member(self.catalog, self.field, self.row, data)
+        first = self.lo - int(self.catalog.fields[self.field].offset[self.row])
+        try:
+            return decode(self.member, data, first, self.start, self.stop)
+        except AudioError as err:
+            where = self.catalog.place(self.field, self.row)
+            raise AudioError(f"{where}: {err}; run 'shardkit verify {self.catalog.location}'") from err
+
+
+def read_audio(catalog: Catalog, field: str, row: int, start: int, stop: int) -> NDArray[np.float32]:
+    """Return samples [start, stop) of an audio member, (channel, time), at the member's own rate."""
+    piece = Piece.of(catalog, field, row, start, stop)
+    return piece.decode(read_range(piece.tar, piece.lo, piece.hi))
+
+
+def read_member(catalog: Catalog, field: str, row: int, *, traffic: Traffic | None = None) -> bytes:
+    """Return the bytes of a whole member, checked against the index."""
+    columns = catalog.fields[field]
+    offset, size = int(columns.offset[row]), int(columns.size[row])
+    data = read_range(catalog.tar(row), offset, offset + size, traffic=traffic)
+    check_member(catalog, field, row, data)
+    return data
+
+
+def check_member(catalog: Catalog, field: str, row: int, data: bytes | memoryview) -> None:
+    """Raise unless these are the bytes of the member that were packed."""
+    if member_hash(data) != catalog.fields[field].hash(row):
+        raise CorruptDataError(
+            f"{catalog.place(field, row)}: its {len(data):,} bytes differ from those that were packed (xxh3); "
+            f"run 'shardkit verify {catalog.location}'"
+        )
+
+
+def stem_bounds(start: int, stop: int, *, rate: int, stem_rate: int, stem_frames: int) -> tuple[int, int]:
+    """Return the samples of a stem that fall on samples [start, stop) of the primary audio.
+
+    The start is rounded down and the end up to whole samples of the stem, and both are cut at its end.
+    """
+    return min(start * stem_rate // rate, stem_frames), min(-(-stop * stem_rate // rate), stem_frames)
