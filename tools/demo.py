@@ -114,25 +114,28 @@ def log_mel() -> LogMel:
 
 def results_table(results: list[dict[str, object]]) -> Table:
     """Return the short table that the demo ends with."""
-    table = Table(title="streamed: weighted mix, 2 s salient crops, log-mel")
-    for column in ("from", "samples", "audio", "samples/s", "read", "per sample", "mixture asked → got"):
-        table.add_column(column, justify="left" if column in ("from", "mixture asked → got") else "right")
+    table = Table(title="streamed: weighted mix, 2 s salient crops, log-mel", title_justify="left")
+    table.add_column("")
     for result in results:
-        stats, num = result["stats"], len(result["drawn"])
-        counts = stats["samples_by_source"]
-        total = sum(counts.values())
-        mixture = ", ".join(
-            f"{name} {share:.3f} → {counts[name] / total:.3f}" for name, share in result["asked"].items()
-        )
-        table.add_row(
-            result["place"],
-            f"{num:,}",
-            format_duration(result["audio_s"]),
-            f"{num / result['wall_s']:,.0f}",
-            format_size(stats["bytes_read"]),
-            format_size(stats["bytes_read"] / total),
-            mixture,
-        )
+        table.add_column(f"from {result['place']}", justify="right")
+    samples = [len(result["drawn"]) for result in results]
+    read = [result["stats"]["bytes_read"] for result in results]
+    fetched = [result["stats"]["samples"] for result in results]
+    rows = {
+        "samples": [f"{num:,}" for num in samples],
+        "audio": [format_duration(result["audio_s"]) for result in results],
+        "samples/s": [f"{num / result['wall_s']:,.0f}" for num, result in zip(samples, results, strict=True)],
+        "bytes read": [format_size(num) for num in read],
+        "bytes a sample": [format_size(num / count) for num, count in zip(read, fetched, strict=True)],
+        "mixture": ["asked → got" for _ in results],
+    }
+    for name in WEIGHTS:
+        shares = [result["stats"]["samples_by_source"][name] / result["stats"]["samples"] for result in results]
+        rows[f"  {name}"] = [
+            f"{result['asked'][name]:.4f} → {share:.4f}" for result, share in zip(results, shares, strict=True)
+        ]
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
     return table
 
 

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from shardkit.cli.options import AsJson, StorageOptions
-from shardkit.cli.pack import OnError, print_summary
+from shardkit.cli.options import AsJson, OnError, StorageOptions
 
 
 def index(
@@ -28,6 +27,7 @@ def index(
 ) -> None:
     """Adopt existing WebDataset tars where they lie: write an index and a manifest, and not a byte of the tars."""
     from shardkit.cli.progress import PackProgress
+    from shardkit.cli.summary import print_summary
     from shardkit.pack.adopt import AdoptOptions, adopt
     from shardkit.storage.location import locate
     from shardkit.storage.options import parse_options

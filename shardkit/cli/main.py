@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -26,8 +27,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (pack, index, info, verify, cat, export, synth):
-    app.command()(command)
+_COMMANDS: dict[Callable[..., None], str] = {
+    pack: "Pack recordings into shards with an index.",
+    index: "Adopt existing WebDataset tars in place.",
+    info: "Say what a dataset holds.",
+    verify: "Check structure, hashes and, with --deep, audio.",
+    cat: "Show one sample, or write a crop of it.",
+    export: "Write samples back as plain files.",
+    synth: "Write a small data set to try things with.",
+}
+for command, summary in _COMMANDS.items():
+    app.command(short_help=summary)(command)
 
 
 def _show_version(wanted: bool) -> None:  # the signature that typer calls

@@ -1,8 +1,17 @@
 """Options that several commands share."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+class OnError(StrEnum):
+    """Values of ``--on-error``."""
+
+    fail = "fail"
+    skip = "skip"
+
 
 StorageOptions = Annotated[
     list[str] | None,

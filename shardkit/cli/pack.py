@@ -2,16 +2,11 @@
 
 import os
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from shardkit.cli.options import AsJson, StorageOptions, pairs
-
-if TYPE_CHECKING:
-    from shardkit.pack.commit import PackSummary
-
-_SHOWN = 5  # inputs that could not be packed; the rest is in the report
+from shardkit.cli.options import AsJson, OnError, StorageOptions, pairs
 
 
 class Codec(StrEnum):
@@ -32,13 +27,6 @@ class BitDepth(StrEnum):
     def bits(self) -> Literal[16, 24]:
         """Return the number."""
         return 16 if self is BitDepth.low else 24
-
-
-class OnError(StrEnum):
-    """Values of ``--on-error``."""
-
-    fail = "fail"
-    skip = "skip"
 
 
 def pack(
@@ -100,6 +88,7 @@ def pack(
     reason in OUTPUT/report.jsonl.
     """
     from shardkit.cli.progress import PackProgress
+    from shardkit.cli.summary import print_summary
     from shardkit.pack.inputs import InputOptions
     from shardkit.pack.options import PackOptions, parse_shard_size, parse_split
     from shardkit.pack.run import pack as run_pack
@@ -143,40 +132,6 @@ def pack(
             report=progress.report,
         )
     print_summary(summary, as_json=as_json)
-
-
-def print_summary(summary: "PackSummary", *, as_json: bool) -> None:
-    """Print what a run did: JSON for programs, a few lines for people."""
-    import json
-
-    from shardkit.core.sizes import format_duration, format_size
-
-    if as_json:
-        typer.echo(json.dumps(summary.as_json(), indent=1, ensure_ascii=False))
-        return
-    total = summary.totals
-    typer.echo(
-        f"{summary.output}: {total.samples:,} samples, {format_duration(total.duration_s)}, {total.shards} shards, "
-        f"{format_size(total.bytes)} from {format_size(summary.input_bytes)}, in {summary.wall_s:.1f} s"
-    )
-    if len(summary.splits) > 1:
-        for name, split in summary.splits.items():
-            typer.echo(
-                f"  {name}: {split.samples:,} samples, {format_duration(split.duration_s)}, {split.shards} shards"
-            )
-    for note in summary.notes:
-        typer.echo(f"  {note}")
-    if summary.clipped_inputs:
-        typer.echo(
-            f"  {summary.clipped_inputs:,} recordings overshot full scale when rounded to integers: "
-            f"{summary.clipped_values:,} values were clipped"
-        )
-    if summary.unpacked:
-        typer.echo(f"  {len(summary.unpacked):,} files not packed, listed in {summary.output}/report.jsonl:")
-        for line in summary.unpacked[:_SHOWN]:
-            typer.echo(f"    {line.path}: {line.reason}")
-        if len(summary.unpacked) > _SHOWN:
-            typer.echo(f"    ... and {len(summary.unpacked) - _SHOWN:,} more")
 
 
 def _seconds(hops: list[str] | None) -> dict[str, float]:

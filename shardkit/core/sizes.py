@@ -47,6 +47,15 @@ def format_size(num_bytes: float) -> str:
     return f"{num_bytes:,.4g} TB"
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "shard"), count(1200, "shard")
+    ('1 shard', '1,200 shards')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def format_duration(seconds: float) -> str:
     """Return seconds in the unit that suits them.
 

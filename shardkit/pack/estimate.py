@@ -10,7 +10,7 @@ import soundfile
 
 from shardkit.pack.inputs import PackInput
 from shardkit.pack.options import PackOptions
-from shardkit.storage.store import open_reader
+from shardkit.storage.store import open_reader, size
 
 _RECORDINGS = 6
 _EXCERPT_S = 10
@@ -53,6 +53,6 @@ def _ratio(item: PackInput, options: PackOptions) -> float | None:
                 soundfile.write(sink, samples, audio.samplerate, format="FLAC", subtype="PCM_16")
                 encoded = len(sink.getvalue())
             depth = 1.5 if audio.subtype == "PCM_24" else 1.0
-            return float(scale * depth * encoded * audio.frames / max(1, excerpt) / max(1, item.size))
+            return float(scale * depth * encoded * audio.frames / max(1, excerpt) / max(1, size(item.location)))
     except (OSError, RuntimeError, TypeError):  # what soundfile raises on what is not audio
         return None

@@ -19,7 +19,10 @@ FOLDER_LABEL = "folder"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackInput:
-    """One sample to be: where its recording lies and what is known of it. Interval bounds are in seconds."""
+    """One sample to be: where its recording lies and what is known of it.
+
+    ``size`` is the bytes of all its files; interval bounds are in seconds; ``where`` is for messages.
+    """
 
     key: str
     location: Location
@@ -147,8 +150,7 @@ def _from_row(
     if options.split_column and split is None:
         raise InputError(f"{place}: no value in the split column {options.split_column!r}")
     num_bytes = sizes.of(location, path, place)
-    for name, member in members.items():
-        sizes.of(member, str(row[options.members[name]]), place)
+    num_bytes += sum(sizes.of(member, str(row[options.members[name]]), place) for name, member in members.items())
     return PackInput(
         key=_key_of_row(row, path, sizes.root, place, options.key_column),
         location=location,

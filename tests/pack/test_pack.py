@@ -1,0 +1,193 @@
+"""Packing: nothing altered, nothing lost, the same bytes every time."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import shardkit as sk
+from shardkit.audio.probe import probe
+from shardkit.audio.whole import read_blocks
+from shardkit.core.errors import AudioError, InputError
+from shardkit.pack.commit import PackSummary
+from shardkit.pack.inputs import InputOptions
+from shardkit.pack.options import PackOptions
+from shardkit.pack.run import pack
+from shardkit.storage.location import locate
+from shardkit.stream.piece import read_member
+
+
+def run(source: Path, output: Path, inputs: InputOptions | None = None, **options: object) -> PackSummary:
+    hops_s = options.pop("hops_s", None)
+    settings = PackOptions(**({"workers": 1} | options))
+    return pack(locate(source), locate(output), inputs=inputs or InputOptions(), options=settings, hops_s=hops_s)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def stored(dataset: sk.Dataset, path: str) -> tuple[str, bytes]:
+    (row,) = np.flatnonzero(np.array(dataset.table().column("path").to_pylist()) == path)
+    return dataset.catalog.fields["audio"].entry(int(row))["codec"], read_member(dataset.catalog, "audio", int(row))
+
+
+def decoded(path: Path) -> np.ndarray:
+    """Decode from the first byte to the last; ``soundfile.read`` seeks, which changes the last bit of MP3."""
+    data = path.read_bytes()
+    facts = probe(data)
+    if facts.is_lossy:
+        return np.concatenate(list(read_blocks(data, facts, 4096))).T
+    return soundfile.read(path, dtype="float32", always_2d=True)[0].T
+
+
+def test_auto_makes_flac_of_pcm_and_keeps_the_rest_byte_for_byte(kinds: Path, tmp_path: Path) -> None:
+    run(kinds, tmp_path / "out")
+    dataset = sk.open(tmp_path / "out")
+    for path in sorted(kinds.iterdir()):
+        codec, data = stored(dataset, path.name)
+        if path.suffix in (".wav", ".aiff"):
+            assert codec == "flac"
+            np.testing.assert_array_equal(dataset[path.stem].audio, decoded(path))
+        else:
+            assert data == path.read_bytes()
+    assert {stored(dataset, path.name)[0] for path in kinds.iterdir()} == {"flac", "vorbis", "opus", "mp3"}
+
+
+@pytest.mark.parametrize("codec", ["flac", "wav"])
+def test_lossy_files_become_their_decoders_output_rounded_to_16_bit(kinds: Path, tmp_path: Path, codec: str) -> None:
+    run(kinds, tmp_path / "out", codec=codec)
+    dataset = sk.open(tmp_path / "out")
+    for path in sorted(kinds.iterdir()):
+        assert stored(dataset, path.name)[0] == codec
+        expected = decoded(path)
+        if path.suffix in (".ogg", ".opus", ".mp3"):
+            expected = (np.clip(np.rint(expected * 32768.0), -32768, 32767) / 32768).astype(np.float32)
+        np.testing.assert_array_equal(dataset[path.stem].audio, expected)
+
+
+def test_keep_keeps_every_byte(kinds: Path, tmp_path: Path) -> None:
+    run(kinds, tmp_path / "out", codec="keep")
+    dataset = sk.open(tmp_path / "out")
+    for path in kinds.iterdir():
+        assert stored(dataset, path.name)[1] == path.read_bytes()
+        np.testing.assert_array_equal(dataset[path.stem].audio, decoded(path))
+
+
+def test_resampling_and_mixing_give_flac_of_the_rate_and_channels_asked(kinds: Path, tmp_path: Path) -> None:
+    run(kinds, tmp_path / "out", sample_rate=16000, channels=1)
+    table = sk.open(tmp_path / "out").table()
+    assert set(table.column("sample_rate").to_pylist()) == {16000}
+    assert set(table.column("channels").to_pylist()) == {1}
+    by_path = dict(zip(table.column("path").to_pylist(), table.column("duration_s").to_pylist(), strict=True))
+    for path in kinds.iterdir():
+        assert by_path[path.name] == pytest.approx(decoded(path).shape[1] / soundfile.info(path).samplerate, abs=1e-4)
+
+
+def test_the_same_bytes_every_time_with_any_number_of_workers(kinds: Path, tmp_path: Path) -> None:
+    for i, workers in enumerate([1, 1, 3]):
+        run(kinds, tmp_path / str(i), shard_bytes=60_000, workers=workers, name="same")
+    assert tree(tmp_path / "0") == tree(tmp_path / "1") == tree(tmp_path / "2")
+    assert len(list((tmp_path / "0").rglob("*.tar"))) > 2
+
+
+def test_a_failing_process_stops_the_others_and_leaves_no_dataset(kinds: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for path in kinds.iterdir():
+        (source / path.name).write_bytes(path.read_bytes())
+    (source / "bad.wav").write_bytes(b"RIFF nonsense")
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        run(source, tmp_path / "out", shard_bytes=60_000, workers=3)
+    assert not (tmp_path / "out" / "shardkit.json").exists()
+    assert not list((tmp_path / "out").glob(".shardkit*"))
+    summary = run(source, tmp_path / "out", shard_bytes=60_000, workers=3, on_error="skip")
+    assert (summary.totals.samples, [line.path for line in summary.unpacked]) == (8, ["bad.wav"])
+    (line,) = (tmp_path / "out" / "report.jsonl").read_text().splitlines()
+    assert json.loads(line)["path"] == "bad.wav"
+
+
+def test_what_an_earlier_run_left_is_replaced_or_removed(kinds: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "train").mkdir(parents=True)
+    (tmp_path / "out" / "train" / "000099.tar").write_bytes(b"stray")
+    run(kinds, tmp_path / "out", name="same")
+    run(kinds, tmp_path / "clean", name="same")
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_members_of_a_sample_stems_arrays_and_text(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000, np.int16), 16000)
+    soundfile.write(tmp_path / "b.wav", np.ones(16000, np.int16), 16000)
+    np.save(tmp_path / "f.npy", np.arange(100, dtype=np.float32).reshape(50, 2))
+    (tmp_path / "t.txt").write_text("hällo")
+    (tmp_path / "m.csv").write_text("path,y,frames,text\na.wav,b.wav,f.npy,t.txt\n")
+    members = {"target": "y", "frames": "frames", "words": "text"}
+    run(tmp_path / "m.csv", tmp_path / "out", InputOptions(members=members), hops_s={"frames": 0.02})
+    dataset = sk.open(tmp_path / "out")
+    crop = dataset.read("a", start_s=0.5, duration_s=0.1)
+    assert crop.fields["target"].samples.shape == (1, 1600)
+    np.testing.assert_array_equal(crop.fields["frames"], np.arange(50, 60).reshape(5, 2))
+    assert crop.fields["words"] == "hällo"
+
+
+def test_an_interval_outside_the_recording_is_an_error(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(1000, np.int16), 1000)
+    for stop_s, fails in ((1.04, False), (1.2, True)):
+        (tmp_path / "m.jsonl").write_text(json.dumps({"path": "a.wav", "intervals": [["x", 0.5, stop_s]]}))
+        output = tmp_path / f"out{stop_s}"
+        if fails:
+            with pytest.raises(AudioError, match=r"m\.jsonl:1: interval 'x' from 0.5 s to 1.2 s lies outside"):
+                run(tmp_path / "m.jsonl", output)
+        else:
+            run(tmp_path / "m.jsonl", output)
+            assert sk.open(output)["a"].intervals == (sk.Interval("x", 500, 1000),)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"codec": "mp3"}, "mp3"),
+        ({"codec": "keep", "sample_rate": 8000}, "keep"),
+        ({"shard_bytes": 0}, "must be positive"),
+        ({"split_column": "nope"}, "no column 'nope'|a folder has no columns"),
+        ({"splits": {"a": 0.5}}, "add up to 0.5"),
+        ({"on_error": "ignore"}, "choose fail or skip"),
+        ({"workers": 0}, "at least 1"),
+    ],
+)
+def test_options_that_can_not_be(kinds: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(kinds, tmp_path / "out", InputOptions(split_column=options.get("split_column")), **options)
+    assert not (tmp_path / "out" / "shardkit.json").exists()
+
+
+def test_the_decoders_used_agree_with_plain_soundfile(kinds: Path) -> None:
+    for path in kinds.iterdir():
+        plain = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+        np.testing.assert_allclose(decoded(path), plain, rtol=0, atol=2e-7 if path.suffix == ".mp3" else 0)
+
+
+def test_real_digits_and_music_are_packed_without_a_changed_sample(data_dir: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in (data_dir / "digits").glob("*.wav"))[::40]
+    rows = [[name, *name.removesuffix(".wav").split("_")] for name in names]
+    manifest = tmp_path / "digits.csv"
+    manifest.write_text("\n".join(map(",".join, [["path", "digit", "speaker", "take"], *rows])))
+    inputs = InputOptions(root=locate(data_dir / "digits"), label="digit")
+    run(manifest, tmp_path / "digits", inputs, splits={"train": 0.8, "val": 0.2}, split_by="speaker")
+    digits = sk.open(tmp_path / "digits")
+    assert len(digits) == len(names)
+    for sample in digits:
+        np.testing.assert_array_equal(sample.audio, decoded(data_dir / "digits" / sample.metadata["path"]))
+        assert sample.labels == (sample.metadata["path"][0],)
+    tracks = tmp_path / "tracks"
+    tracks.mkdir()
+    for name in ("lose/Chimes They Fade.ogg", "win/Apex Aleph.ogg"):
+        (tracks / Path(name).parent.name).mkdir()
+        (tracks / name).write_bytes((data_dir / "music" / name).read_bytes())
+    run(tracks, tmp_path / "music", InputOptions(label="folder"), codec="flac", workers=2, shard_bytes=10_000_000)
+    for sample in sk.open(tmp_path / "music"):
+        expected = np.clip(np.rint(decoded(tracks / sample.metadata["path"]) * 32768.0), -32768, 32767) / 32768
+        np.testing.assert_array_equal(sample.audio, expected.astype(np.float32))
+        assert sample.labels == (sample.metadata["path"].split("/")[0],)
