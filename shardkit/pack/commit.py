@@ -11,7 +11,7 @@ from shardkit.format.manifest import MANIFEST_NAME, FieldInfo, FieldKind, Manife
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.shard import PARTIAL_PREFIX
 from shardkit.storage.location import Location
-from shardkit.storage.store import check_writable, exists, is_folder, list_files, remove
+from shardkit.storage.store import check_writable, exists, list_files, remove, remove_leftovers
 
 REPORT_NAME = "report.jsonl"
 _SHARD_FILE = re.compile(r"[^/]+/[0-9]{6,}\.(tar|parquet)")
@@ -72,7 +72,7 @@ def check_output(output: Location, *, adopted: Sequence[Location] = ()) -> None:
     if exists(output / MANIFEST_NAME):
         raise InputError(f"{output}: already holds a dataset ({MANIFEST_NAME}); choose another folder or remove it")
     own = {str(tar) for tar in adopted}
-    there = list_files(output) if is_folder(output) else []
+    there = list_files(output)
     foreign = [name for name, _ in there if not _is_ours(name) and str(output / name) not in own]
     if foreign and not adopted:
         raise InputError(f"{output}: not empty, it holds {foreign[0]!r}; choose a new or an empty folder")
@@ -114,7 +114,8 @@ def report_lines(unpacked: Sequence[Unpacked]) -> bytes:
 
 
 def remove_strays(output: Location, manifest: Manifest) -> None:
-    """Remove what an earlier run that never committed left behind under other names."""
+    """Remove what an earlier run that never committed, or was killed, left behind under other names."""
+    remove_leftovers(output)
     kept = {name for shard in manifest.shards for name in (shard.path, shard.index)} | {REPORT_NAME}
     for name, _ in list_files(output):
         if name not in kept and _is_ours(name):

@@ -1,0 +1,60 @@
+"""The contract between ``store`` and what holds the bytes: the local file system, or fsspec for everything else.
+
+Backends raise whatever their system raises; ``store`` alone turns that into shardkit's errors. tests/storage holds
+the conformance suite that every backend passes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from shardkit.storage.location import Location
+
+# Names that start so are shardkit's own half-written files: listings pass over what a killed process left behind.
+TEMPORARY_PREFIX = ".shardkit-"
+
+
+class StoredFile(NamedTuple):
+    """A file below a listed folder: ``name`` is its path from there, with forward slashes; ``size`` is in bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is stored at a location; the size of a folder is 0."""
+
+    size: int
+    is_folder: bool
+
+
+class Backend(Protocol):
+    """What storage must be able to do; every call is thread-safe and may be made in a forked process."""
+
+    def read(self, location: Location) -> bytes:
+        """Return the whole file."""
+
+    def read_range(self, location: Location, start: int, stop: int) -> bytes:
+        """Return the bytes [start, stop), or fewer where the file ends before."""
+
+    def status(self, location: Location) -> Status | None:
+        """Return what is there, None for nothing."""
+
+    def files(self, folder: Location) -> Iterator[StoredFile]:
+        """Yield all files below a folder, in any order; none where there is no folder."""
+
+    def write(self, location: Location, data: bytes) -> None:
+        """Store ``data`` in one step: readers see the old file or the new one; folders are made as needed."""
+
+    def publish(self, path: str, location: Location) -> None:
+        """Store a finished local file in one step, and leave nothing at ``path``."""
+
+    def make_folder(self, folder: Location) -> None:
+        """Make a folder and those above it, where the storage has folders."""
+
+    def check_writable(self, folder: Location) -> None:
+        """Raise unless files can be made in ``folder``, which need not exist yet; leave nothing behind."""
+
+    def remove(self, location: Location) -> None:
+        """Remove a file; there may be none."""

@@ -1,0 +1,99 @@
+"""Open files for ranged reads: a bounded number of descriptors, shared by all threads of a process."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+
+class _Open:
+    """One descriptor, how many reads are using it, and whether it is still kept for later ones."""
+
+    __slots__ = ("descriptor", "kept", "users")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.users = 0
+        self.kept = True
+
+
+class Descriptors:
+    """Keeps the ``capacity`` most recently used files open.
+
+    A descriptor in use is never closed: the number may have been given to another file by the time of the read.
+    So up to ``capacity`` plus the number of reading threads are open at any time.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lock = Lock()
+        self._open: OrderedDict[str, _Open] = OrderedDict()  # path -> file, least recently used first
+        self._in_use: set[_Open] = set()
+
+    @contextmanager
+    def borrow(self, path: str) -> Iterator[int]:
+        """Give the descriptor of ``path``, opened for reading, for the time of the ``with`` block."""
+        file = self._take(path)
+        if file is None:
+            # Opened outside the lock: on a network file system this may take long, and others need not wait.
+            file = self._keep(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            yield file.descriptor
+        finally:
+            self._release(file)
+
+    def forget(self, path: str) -> None:
+        """Drop ``path``, because the file there was replaced or removed."""
+        with self._lock:
+            file = self._open.pop(path, None)
+            if file is not None:
+                self._retire(file)
+
+    def reset_in_child(self) -> None:
+        """Start afresh after a fork: close what was inherited.
+
+        Without the lock: a thread that held it at the fork does not exist in this process.
+        """
+        for file in {*self._open.values(), *self._in_use}:
+            os.close(file.descriptor)
+        self._lock = Lock()
+        self._open = OrderedDict()
+        self._in_use = set()
+
+    def _take(self, path: str) -> _Open | None:
+        with self._lock:
+            file = self._open.get(path)
+            if file is not None:
+                self._open.move_to_end(path)
+                self._use(file)
+            return file
+
+    def _keep(self, path: str, descriptor: int) -> _Open:
+        with self._lock:
+            file = self._open.get(path)
+            if file is None:
+                file = self._open[path] = _Open(descriptor)
+            else:  # another thread opened the same file meanwhile
+                os.close(descriptor)
+            self._use(file)
+            while len(self._open) > self._capacity:
+                self._retire(self._open.popitem(last=False)[1])
+            return file
+
+    def _use(self, file: _Open) -> None:
+        file.users += 1
+        self._in_use.add(file)
+
+    def _release(self, file: _Open) -> None:
+        with self._lock:
+            file.users -= 1
+            if file.users == 0:
+                self._in_use.discard(file)
+                if not file.kept:
+                    os.close(file.descriptor)
+
+    def _retire(self, file: _Open) -> None:
+        file.kept = False
+        if file.users == 0:
+            os.close(file.descriptor)

@@ -1,0 +1,172 @@
+"""The local file system as a backend: ranged reads without a seek, writes that appear whole."""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+
+from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
+from shardkit.storage.descriptors import Descriptors
+from shardkit.storage.location import Location
+
+MAX_DESCRIPTORS = 128  # far below the usual limit of 1,024 a process
+
+_Identity = tuple[int, int]  # (device, inode)
+
+
+class LocalBackend:
+    """Files of this machine, or of a file system mounted on it."""
+
+    def __init__(self) -> None:
+        self._descriptors = Descriptors(MAX_DESCRIPTORS)
+        os.register_at_fork(after_in_child=self._descriptors.reset_in_child)
+
+    def read(self, location: Location) -> bytes:
+        """Return the whole file."""
+        return location.local_path.read_bytes()
+
+    def read_range(self, location: Location, start: int, stop: int) -> bytes:
+        """Return the bytes [start, stop), or fewer at the end of the file, through a descriptor kept open.
+
+        A file that another process replaces goes on being read as it was; shards never change once published.
+        """
+        with self._descriptors.borrow(location.path) as descriptor:
+            data = os.pread(descriptor, stop - start, start)
+            if len(data) == stop - start:
+                return data
+            parts = [data]  # Linux transfers at most 2 GiB a call, network file systems less: see pread(2)
+            while data:
+                start += len(data)
+                data = os.pread(descriptor, stop - start, start)
+                parts.append(data)
+            return b"".join(parts)
+
+    def status(self, location: Location) -> Status | None:
+        """Return what is there, None for nothing."""
+        try:
+            found = location.local_path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        is_folder = location.local_path.is_dir()
+        return Status(0 if is_folder else found.st_size, is_folder)
+
+    def files(self, folder: Location) -> Iterator[StoredFile]:
+        """Yield all files below a folder, through symbolic links too, but not around a loop of them."""
+        try:
+            found = folder.local_path.stat()
+        except FileNotFoundError:
+            return iter(())
+        return _walk(folder.path, "", frozenset({(found.st_dev, found.st_ino)}))
+
+    def write(self, location: Location, data: bytes) -> None:
+        """Store ``data`` in one step and have it on disk before returning."""
+        target = location.local_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _appearing(target) as temporary, temporary.open("wb") as file:
+            file.write(data)
+            _flush(file.fileno())
+        self._descriptors.forget(location.path)
+
+    def publish(self, path: str, location: Location) -> None:
+        """Move a finished file in one step; across file systems it is copied beside the target first."""
+        source, target = Path(path), location.local_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as file:
+            _flush(file.fileno())
+        try:
+            source.replace(target)
+            _flush_folder(target.parent)
+        except OSError as err:
+            if err.errno != errno.EXDEV:
+                raise
+            self._copy(source, target)
+            source.unlink()
+        self._descriptors.forget(location.path)
+
+    def make_folder(self, folder: Location) -> None:
+        """Make a folder and those above it."""
+        folder.local_path.mkdir(parents=True, exist_ok=True)
+
+    def check_writable(self, folder: Location) -> None:
+        """Make and remove a file in the folder, or in the nearest one above it that exists.
+
+        Permission bits are not asked: they say nothing about root, read-only mounts, quotas or /proc.
+        """
+        above = folder.local_path
+        while not os.path.lexists(above):
+            above = above.parent
+        probe = above / _temporary_name()
+        with probe.open("xb"):
+            pass
+        probe.unlink()
+
+    def remove(self, location: Location) -> None:
+        """Remove a file; there may be none."""
+        location.local_path.unlink(missing_ok=True)
+        self._descriptors.forget(location.path)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        with _appearing(target) as temporary, source.open("rb") as old, temporary.open("wb") as new:
+            shutil.copyfileobj(old, new, 1 << 20)
+            _flush(new.fileno())
+
+
+def _temporary_name() -> str:
+    # Not made from the target's name: with a prefix that could be longer than the 255 bytes a name may have.
+    return f"{TEMPORARY_PREFIX}{token_hex(8)}.tmp"
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """Give a temporary path in the target's folder; a clean end moves it onto the target, an error removes it.
+
+    POSIX rename(2) is atomic within one file system, which is why it lies in the same folder. The file is made by
+    ``open``, not ``tempfile``, so that it gets the permissions of the umask and not 0600.
+    """
+    temporary = target.parent / _temporary_name()
+    try:
+        yield temporary
+        temporary.replace(target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    _flush_folder(target.parent)
+
+
+def _flush(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have a rename on disk: it is the folder that changed, see fsync(2)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _walk(folder: str, below: str, ancestors: frozenset[_Identity]) -> Iterator[StoredFile]:
+    """Yield the files of ``folder`` and its folders; a folder that is its own ancestor is a loop of links, passed over.
+
+    A dangling link is listed, with size 0: reading it is then a located error, where leaving it out would be silent.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = below + entry.name
+            try:
+                found = entry.stat()
+            except FileNotFoundError:
+                if entry.is_symlink():
+                    yield StoredFile(name, 0)
+                continue  # else removed since it was seen, as another process's temporary file may be
+            identity = (found.st_dev, found.st_ino)
+            if stat.S_ISREG(found.st_mode):
+                yield StoredFile(name, found.st_size)
+            elif stat.S_ISDIR(found.st_mode) and identity not in ancestors:
+                yield from _walk(entry.path, name + "/", ancestors | {identity})

@@ -1,0 +1,24 @@
+"""What a manifest refers to: a path as it stands in a file, seen from that file's folder."""
+
+import re
+from pathlib import Path
+
+from shardkit.storage.location import Location, locate
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+
+
+def resolve(folder: Location, reference: str) -> Location:
+    """Return the location of a reference: a URL, an absolute path, or a path relative to ``folder``.
+
+    A URL of the folder's own protocol is opened with the folder's options.
+
+    >>> str(resolve(locate("s3://bucket/speech"), "../music/a b.flac"))
+    's3://bucket/music/a b.flac'
+    """
+    if _URL.match(reference):
+        same = reference.partition("://")[0].lower() == folder.protocol
+        return locate(reference, folder.options if same else None)
+    if folder.is_local and Path(reference).is_absolute():
+        return locate(reference)
+    return folder / reference

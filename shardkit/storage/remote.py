@@ -1,0 +1,130 @@
+"""Everything that fsspec reads, as a backend: object stores, HTTP and memory.
+
+Ranges are read with ``cat_file``, one request for exactly those bytes; fsspec's file objects would read ahead by
+megabytes.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from shardkit.core.errors import InputError
+from shardkit.storage import faults
+from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
+from shardkit.storage.clients import Clients
+from shardkit.storage.location import HTTP, OBJECT_STORES, S3, Location
+
+T = TypeVar("T")
+
+PART_SIZE = 16 << 20  # of a multipart upload; S3 takes 5 MiB to 5 GiB
+MAX_PARTS = 10_000  # S3's limit
+PARTS_AT_ONCE = 4  # so an upload holds 64 MiB
+_PROBE = TEMPORARY_PREFIX + "write-check"
+
+
+class RemoteBackend:
+    """What fsspec reads, by URL."""
+
+    def __init__(self) -> None:
+        self._clients = Clients()
+
+    def read(self, location: Location) -> bytes:
+        """Return the whole object."""
+        data: bytes = self._run(location, lambda fs: fs.cat_file(location.url))
+        return data
+
+    def read_range(self, location: Location, start: int, stop: int) -> bytes:
+        """Return the bytes [start, stop), or fewer at the end of the object."""
+        try:
+            data: bytes = self._run(location, lambda fs: fs.cat_file(location.url, start=start, end=stop))
+        except Exception as err:  # see Client.attempt
+            if faults.is_past_end(err):
+                return b""
+            raise
+        return data
+
+    def status(self, location: Location) -> Status | None:
+        """Return what is there, None for nothing; object stores have a folder where a name begins with it."""
+        try:
+            info = self._run(location, lambda fs: fs.info(location.url))
+        except Exception as err:  # see Client.attempt
+            if faults.is_missing(err, location):
+                return None
+            raise
+        if info["type"] == "directory":
+            return Status(0, is_folder=True)
+        if info["size"] is None:
+            raise OSError("the server does not tell its size")
+        return Status(info["size"], is_folder=False)
+
+    def files(self, folder: Location) -> Iterator[StoredFile]:
+        """Yield all files below a folder."""
+        if folder.protocol in HTTP:
+            raise InputError(f"{folder}: HTTP has no listing of files; name them in a manifest, or use s3://")
+        root, found = self._run(folder, lambda fs: (fs._strip_protocol(folder.url), fs.find(folder.url, detail=True)))
+        if root in found:
+            raise NotADirectoryError(root)
+        for path, info in found.items():
+            name = path[len(root) :].lstrip("/")
+            if name and not name.endswith("/"):  # consoles mark an empty folder by an object named "folder/"
+                yield StoredFile(name, info["size"])
+
+    def write(self, location: Location, data: bytes) -> None:
+        """Store ``data``; object stores do so in one step."""
+        _refuse_writing(location)
+        self._make_parent(location)
+        self._run(location, lambda fs: fs.pipe_file(location.url, data))
+
+    def publish(self, path: str, location: Location) -> None:
+        """Upload a finished file, in parts when it is large, and remove it here once its size is confirmed there."""
+        _refuse_writing(location)
+        self._make_parent(location)
+        size = os.path.getsize(path)  # noqa: PTH202
+        self._run(location, lambda fs: fs.put_file(path, location.url, **_upload_options(location.protocol, size)))
+        stored = self.status(location)
+        if stored is None or stored.size != size:
+            raise OSError(f"{size:,} bytes were sent, {stored.size if stored else 0:,} are stored; try again")
+        os.remove(path)  # noqa: PTH107
+
+    def make_folder(self, folder: Location) -> None:
+        """Make a folder and those above it; nothing to do in object stores."""
+        _refuse_writing(folder)
+        if folder.protocol not in OBJECT_STORES:
+            self._run(folder, lambda fs: fs.makedirs(folder.url, exist_ok=True))
+
+    def check_writable(self, folder: Location) -> None:
+        """Store and remove an empty object."""
+        probe = folder / _PROBE
+        self.write(probe, b"")
+        # Some buckets allow writing and not deleting; the probe has one name, so at most one stays behind.
+        with suppress(PermissionError):
+            self.remove(probe)
+
+    def remove(self, location: Location) -> None:
+        """Remove an object; there may be none."""
+        _refuse_writing(location)
+        try:
+            self._run(location, lambda fs: fs.rm_file(location.url))
+        except FileNotFoundError as err:
+            if not faults.is_missing(err, location):
+                raise
+
+    def _run(self, location: Location, call: Callable[[Any], T]) -> T:
+        return self._clients.get(location).attempt(location, call)
+
+    def _make_parent(self, location: Location) -> None:
+        if location.protocol not in OBJECT_STORES:
+            self.make_folder(location.parent)
+
+
+def _upload_options(protocol: str, size: int) -> dict[str, int]:
+    """Return how s3fs is to cut an upload; it would hold ten parts of 50 MiB."""
+    if protocol not in S3:
+        return {}
+    return {"chunksize": max(PART_SIZE, -(-size // MAX_PARTS)), "max_concurrency": PARTS_AT_ONCE}
+
+
+def _refuse_writing(location: Location) -> None:
+    if location.protocol in HTTP:
+        raise InputError(f"{location}: HTTP is read only here; write to a path or to s3://")
