@@ -168,6 +168,12 @@ class Stream:
         shares = self._order.mixture.shares
         return {source.name: float(share / SLOTS) for source, share in zip(self._sources, shares, strict=True)}
 
+    @property
+    def position(self) -> int:
+        """Where the next iteration begins: 0 again once a one-pass stream has ended."""
+        end = self._planner.num_positions
+        return 0 if end is not None and self._position >= end else self._position
+
     def __len__(self) -> int:
         """Return the number of batches of a one-pass stream.
 
@@ -181,7 +187,7 @@ class Stream:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches from the current position on."""
-        for batch in self.batches(self._start()):
+        for batch in self.batches(self.position):
             self._position = batch.position
             yield batch
 
@@ -231,11 +237,6 @@ class Stream:
     def stats(self) -> dict[str, Any]:
         """Return counts since the stream was made: batches, samples by source, seconds waited, requests, bytes read."""
         return self._counters.snapshot()
-
-    def _start(self) -> int:
-        """Return where an iteration begins: at 0 again once a one-pass stream has ended."""
-        end = self._planner.num_positions
-        return 0 if end is not None and self._position >= end else self._position
 
     def _batches_ahead(self, pending: Pending) -> int:
         """Return how many batches of this size may be under way within the memory bound."""
