@@ -1,0 +1,142 @@
+"""Any part of a recording, bit for bit as a full decode has it (law L6).
+
+    plan   byte_range(member, start, stop)   -> which bytes of the member to fetch
+    act    decode(member, data, lo, start, stop)  -> samples (channel, time)
+
+For uncompressed WAV and for FLAC with a seek table these are about the crop's own bytes; else the whole member.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.audio import flac, pcm, whole
+from shardkit.audio.facts import AudioFacts, reads_ranges
+from shardkit.audio.flac_decode import decode_frames
+from shardkit.audio.flac_header import read_frame_header
+from shardkit.audio.seektable import SeekTable
+from shardkit.core.errors import AudioError, FormatError, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class AudioMember:
+    """What a reader knows of an audio member before it reads it.
+
+    Attributes:
+        facts: The facts of the recording.
+        size: The member's bytes.
+        seek_table: Of a FLAC; without one it is read whole.
+    """
+
+    facts: AudioFacts
+    size: int
+    seek_table: SeekTable | None = None
+
+    @property
+    def reads_ranges(self) -> bool:
+        """Whether ``byte_range`` is smaller than the member."""
+        return reads_ranges(self.facts, has_seek_table=self.seek_table is not None)
+
+
+def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
+    """Return the bytes [lo, hi) of the member that samples [start, stop) need.
+
+    Raises:
+        InputError: [start, stop) is empty or not within the recording.
+        FormatError: What is known of the member contradicts its size.
+    """
+    facts = member.facts
+    if not 0 <= start < stop <= facts.frames:
+        raise InputError(f"samples {start} to {stop} of a recording of {facts.frames}: none, or not all there")
+    if not member.reads_ranges:
+        return 0, member.size
+    if member.seek_table is not None and facts.codec == "flac":
+        lo, hi, _ = member.seek_table.byte_range(start, stop)
+    else:
+        offset, frame_bytes = facts.data_offset or 0, pcm.WIDTH[facts.sample_format] * facts.channels
+        lo, hi = offset + start * frame_bytes, offset + stop * frame_bytes
+    if not 0 <= lo < hi <= member.size:
+        raise FormatError(f"samples {start} to {stop} at bytes {lo} to {hi} of a member of {member.size} bytes")
+    return lo, hi
+
+
+def decode(
+    member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int
+) -> NDArray[np.float32]:
+    """Return samples [start, stop), decoded from the bytes that ``byte_range`` names or more.
+
+    Args:
+        member: What is known of the member.
+        data: Bytes of the member from ``data_start`` on.
+        data_start: Offset of ``data`` in the member.
+        start: First sample.
+        stop: One past the last sample.
+
+    Returns:
+        PCM, full scale 1, (channel, time), contiguous. Floats keep values beyond full scale.
+
+    Raises:
+        InputError: [start, stop) is empty or not within the recording.
+        AudioError: The bytes are damaged or too few.
+        FormatError: What is known of the member contradicts its size.
+    """
+    return pcm.to_float32(_decode_native(member, data, data_start, start, stop))
+
+
+def decode_pcm(
+    member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int
+) -> NDArray[np.int16] | NDArray[np.int32]:
+    """Return samples [start, stop) as the integers that were recorded: 24-bit 1 is 1.
+
+    Arguments and errors are those of ``decode``.
+
+    Returns:
+        (channel, time), contiguous: int16 for up to 16 bits, otherwise int32.
+
+    Raises:
+        AudioError: The recording holds floats or is lossy.
+    """
+    bit_depth = member.facts.bit_depth
+    if bit_depth is None:
+        raise AudioError(f"{member.facts.codec} holds no integer PCM")
+    block = _decode_native(member, data, data_start, start, stop)
+    return np.array(pcm.right_justify(block, bit_depth).T, order="C")  # a copy: the block may be the caller's bytes
+
+
+def _decode_native(member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int) -> pcm.Native:
+    lo, hi = byte_range(member, start, stop)
+    if not data_start <= lo or data_start + len(data) < hi:
+        raise AudioError(
+            f"samples {start} to {stop} need bytes {lo} to {hi}, "
+            f"got {data_start} to {data_start + len(data)}: truncated?"
+        )
+    needed = memoryview(data)[lo - data_start : hi - data_start]
+    facts = member.facts
+    if facts.codec == "flac":
+        return _decode_flac(member, needed, start, stop)
+    if member.reads_ranges:
+        return pcm.from_wav(needed, facts.sample_format, facts.channels)
+    return whole.read_span(data if len(needed) == len(data) else needed, facts, start, stop)
+
+
+def _decode_flac(member: AudioMember, needed: memoryview, start: int, stop: int) -> pcm.Native:
+    facts, table = member.facts, member.seek_table
+    if table is None:
+        table = SeekTable.of(flac.scan(needed))
+    if facts.bit_depth is None or table.frames != facts.frames:
+        raise FormatError(
+            f"FLAC of {facts.frames} samples of {facts.bit_depth} bits, with a seek table of {table.frames} samples"
+        )
+    lo, hi, first, after = table.span(start, stop)
+    info = table.stream_info(facts.sample_rate, facts.channels, facts.bit_depth)
+    frames = needed if member.seek_table is not None else needed[lo:hi]
+    header = read_frame_header(frames, 0, info.sample_rate, info.channels, info.bit_depth)
+    number = first if table.variable else first // info.max_block
+    if header is None or header.number != number:
+        raise AudioError(f"damaged: no FLAC frame of sample {first} at byte {lo}, or not the member that was indexed")
+    try:
+        # All frames that were read are decoded, the last one's surplus too: only then a short count betrays a bad one.
+        return decode_frames(frames, info, after - first)[start - first : stop - first]
+    except AudioError as err:
+        raise AudioError(f"samples {first} to {after} at bytes {lo} to {hi}: {err}") from err

@@ -1,0 +1,174 @@
+"""One recording into what a shard stores of it: bytes, facts, seek table and loudness.
+
+    source -> inspect -> plan -> keep:   decode in blocks ------------------------------> measure
+                              -> write:  decode in blocks -> mix, resample, quantise ----> measure, encode
+
+Either way all of it is decoded once, so whatever is truncated or damaged is found here, and in blocks, so memory is
+bounded by the bytes in and out, never by the decoded length. Integers that do not change never pass through floats.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from shardkit.audio import flac, pcm, probe
+from shardkit.audio.blocks import read_blocks
+from shardkit.audio.decode import AudioMember
+from shardkit.audio.encode import Encoder, FlacEncoder, WavEncoder
+from shardkit.audio.facts import AudioFacts
+from shardkit.audio.loudness import Loudness, LoudnessMeter
+from shardkit.audio.options import Plan, TranscodeOptions, plan
+from shardkit.audio.reshape import Reshaper
+from shardkit.audio.whole import checked_seeks
+from shardkit.core.errors import AudioError, InputError
+
+_EXTENSIONS = {"vorbis": "ogg"}  # others are named as their codec
+_BITS = {"u8": 8, "s16": 16, "s24": 24, "s32": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A recording as a shard stores it.
+
+    Attributes:
+        data: Bytes of the member.
+        extension: Its file name extension, without a dot.
+        facts: What it holds.
+        seek_table: Coded seek table of a FLAC, else None.
+        loudness: Loudness track, one byte each 100 ms.
+        lufs: Integrated loudness; None if nothing passes the gate.
+        peak: Largest absolute sample.
+        num_clipped: Samples that were beyond full scale when they were rounded to integers.
+        source_frames: Samples of the recording as it was found.
+    """
+
+    data: bytes
+    extension: str
+    facts: AudioFacts
+    seek_table: bytes | None
+    loudness: bytes
+    lufs: float | None
+    peak: float
+    num_clipped: int
+    source_frames: int
+
+
+def transcode(source: Path | bytes | memoryview | BinaryIO, options: TranscodeOptions, *, name: str) -> Encoded:
+    """Return a recording as a shard is to store it.
+
+    Output is resampled to round(frames · rate / source rate) samples by soxr (VHQ) and rounded to integers without
+    dither; a given source and options make the same bytes each time.
+
+    Args:
+        source: A local file, its bytes, or an open binary file.
+        options: How to store it.
+        name: What messages call it.
+
+    Raises:
+        AudioError: It can't be read, or holds what can't be stored as asked.
+        InputError: The options exclude each other for this recording.
+        StorageError: The file can't be read.
+    """
+    data = _read(source)
+    try:
+        member = probe.inspect(data)
+        probe.check_not_empty(member.facts)
+        decided = plan(member.facts, options)
+        return _keep(data, member) if decided.keep else _write(data, member, decided, options)
+    except AudioError as err:
+        raise AudioError(f"{name}: {err}") from err
+    except InputError as err:
+        raise InputError(f"{name}: {err}") from err
+
+
+def analyse(data: bytes | memoryview, *, name: str) -> Encoded:
+    """Return what ``transcode`` says of a recording that stays as it is, for members that are adopted in place."""
+    return transcode(data, TranscodeOptions(codec="keep"), name=name)
+
+
+def _read(source: Path | bytes | memoryview | BinaryIO) -> bytes:
+    if isinstance(source, Path):
+        return probe.read_file(source)
+    return bytes(source) if isinstance(source, bytes | bytearray | memoryview) else source.read()
+
+
+def _keep(data: bytes, member: AudioMember) -> Encoded:
+    facts = member.facts
+    meter = LoudnessMeter(facts.sample_rate, facts.channels)
+    for block in _checked_blocks(member, data):
+        meter.feed(pcm.to_float32(block).T)
+    loudness = meter.finish()
+    probe.check_count(facts, loudness.frames, data)
+    return _encoded(data, replace(member, facts=replace(facts, frames=loudness.frames)), loudness, 0, loudness.frames)
+
+
+def _checked_blocks(member: AudioMember, data: bytes) -> Iterator[pcm.Native]:
+    """Yield all samples of a member that is kept, with what can be checked of it beyond decoding."""
+    blocks = read_blocks(member, data)
+    if member.facts.codec == "flac":
+        return _checked_md5(blocks, data, member.facts)
+    return checked_seeks(blocks, data, member.facts) if member.facts.codec == "vorbis" else blocks
+
+
+def _checked_md5(blocks: Iterator[pcm.Native], data: bytes, facts: AudioFacts) -> Iterator[pcm.Native]:
+    """Yield the blocks of a FLAC, and after the last one compare their MD5 with that of STREAMINFO.
+
+    Frames have checksums of their own; this finds what they can't: frames left out, or of another stream.
+    """
+    info, _ = flac.read_metadata(data)
+    digest = hashlib.md5(usedforsecurity=False)
+    for block in blocks:
+        if any(info.md5):
+            digest.update(pcm.flac_md5_bytes(block, info.bit_depth))
+        yield block
+    if any(info.md5) and digest.digest() != info.md5:
+        raise AudioError(
+            f"damaged: its {facts.frames} samples have MD5 {digest.hexdigest()}, the FLAC header says {info.md5.hex()}"
+        )
+
+
+def _write(data: bytes, member: AudioMember, decided: Plan, options: TranscodeOptions) -> Encoded:
+    facts = member.facts
+    bit_depth = _BITS.get(decided.sample_format)
+    reshaper = Reshaper(facts, sample_rate=decided.sample_rate, channels=decided.channels, bit_depth=bit_depth)
+    encoder = _encoder(decided, options)
+    meter = LoudnessMeter(decided.sample_rate, decided.channels)
+    for block in reshaper.run(read_blocks(member, data)):
+        meter.feed(pcm.to_float32(block).T)
+        encoder.write(block)
+    probe.check_count(facts, reshaper.frames_in, data)
+    loudness = meter.finish()
+    encoded = encoder.finish()
+    if not loudness.frames:
+        raise AudioError(f"nothing is left of its {reshaper.frames_in} samples at {decided.sample_rate} Hz")
+    return _encoded(encoded, probe.inspect(encoded), loudness, reshaper.num_clipped, reshaper.frames_in)
+
+
+def _encoder(decided: Plan, options: TranscodeOptions) -> Encoder:
+    if decided.codec == "wav":
+        return WavEncoder(
+            sample_format=decided.sample_format, sample_rate=decided.sample_rate, channels=decided.channels
+        )
+    return FlacEncoder(
+        sample_rate=decided.sample_rate,
+        channels=decided.channels,
+        bit_depth=_BITS[decided.sample_format],
+        level=options.flac_level,
+    )
+
+
+def _encoded(data: bytes, member: AudioMember, loudness: Loudness, num_clipped: int, source_frames: int) -> Encoded:
+    codec = member.facts.codec
+    return Encoded(
+        data=data,
+        extension=_EXTENSIONS.get(codec, codec),
+        facts=member.facts,
+        seek_table=None if member.seek_table is None else member.seek_table.to_bytes(),
+        loudness=loudness.track(),
+        lufs=loudness.lufs,
+        peak=loudness.peak,
+        num_clipped=num_clipped,
+        source_frames=source_frames,
+    )

@@ -1,0 +1,202 @@
+"""Law L6: a cropped read is bit-identical to slicing a full decode, at every offset and length."""
+
+import io
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shardkit.audio.decode import AudioMember, byte_range, decode, decode_pcm
+from shardkit.audio.flac import scan
+from shardkit.audio.flac_decode import _decode_and_copy, _decode_into_buffer
+from shardkit.audio.pcm import to_float32
+from shardkit.audio.probe import inspect, probe
+from shardkit.audio.seektable import SeekTable
+from shardkit.core.errors import AudioError, FormatError, InputError
+
+EXACT = [  # what soundfile decodes to the very same floats
+    ("FLAC", "PCM_S8", 8), ("FLAC", "PCM_16", 8), ("FLAC", "PCM_24", 8),
+    ("WAV", "PCM_U8", 9), ("WAV", "PCM_16", 9), ("WAV", "PCM_24", 9), ("WAV", "PCM_32", 9),
+    ("WAV", "FLOAT", 9), ("WAV", "DOUBLE", 9), ("WAV", "ULAW", 2), ("WAV", "ALAW", 2), ("WAV", "MS_ADPCM", 2),
+    ("AIFF", "PCM_S8", 8), ("AIFF", "PCM_16", 8), ("AIFF", "PCM_24", 8), ("AIFF", "FLOAT", 8), ("AIFF", "IMA_ADPCM", 1),
+    ("OGG", "VORBIS", 6), ("OGG", "OPUS", 2),
+]  # fmt: skip
+KINDS = [*EXACT, ("MP3", "MPEG_LAYER_III", 2)]  # soundfile seeks to 0 first, after which mpg123's last bit differs
+LENGTHS = [1, 2, 100, 4095, 4096, 4097, 9001, 30_000]
+RATES = [8000, 16_000, 48_000]
+
+
+@lru_cache(maxsize=256)
+def recording(container, subtype, channels, rate, frames):
+    """Return the member, its bytes and its full decode."""
+    rng = np.random.default_rng(frames)
+    t = np.arange(frames)[:, None] / rate
+    wave = 0.4 * np.sin(2 * np.pi * (150 + 40 * np.arange(channels) + 90 * t) * t) * (np.sin(9 * t) > 0)
+    samples = (wave + 0.05 * rng.standard_normal((frames, channels))).astype(np.float32)
+    buffer = io.BytesIO()
+    sf.write(buffer, samples, rate, format=container, subtype=subtype)
+    data = buffer.getvalue()
+    member = AudioMember(probe(data), len(data), inspect(data).seek_table)
+    return member, data, decode(member, data, 0, 0, member.facts.frames)
+
+
+def crop(member, data, start, stop):
+    lo, hi = byte_range(member, start, stop)
+    return decode(member, data[lo:hi], lo, start, stop)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_crop_is_a_slice_of_the_full_decode(data):
+    container, subtype, most = data.draw(st.sampled_from(KINDS))
+    channels = data.draw(st.integers(1, most))
+    member, raw, full = recording(
+        container, subtype, channels, data.draw(st.sampled_from(RATES)), data.draw(st.sampled_from(LENGTHS))
+    )
+    frames = member.facts.frames
+    start = data.draw(st.integers(0, frames - 1) | st.just(frames - 1) | st.just(0))
+    stop = data.draw(st.integers(start + 1, frames) | st.just(start + 1) | st.just(frames))
+    cropped = crop(member, raw, start, stop)
+    assert cropped.dtype == np.float32
+    assert cropped.flags.c_contiguous
+    assert cropped.shape == (channels, stop - start)
+    assert np.array_equal(cropped, full[:, start:stop])
+    # More bytes than were asked for, from anywhere before them, change nothing.
+    lo, hi = byte_range(member, start, stop)
+    early = data.draw(st.integers(0, lo))
+    assert np.array_equal(decode(member, memoryview(raw)[early : hi + 7], early, start, stop), cropped)
+
+
+@pytest.mark.parametrize(("container", "subtype", "most"), EXACT)
+@pytest.mark.parametrize("frames", [1, 9001])
+def test_the_full_decode_is_that_of_soundfile(container, subtype, most, frames):
+    for channels in {1, most}:
+        member, raw, full = recording(container, subtype, channels, 48_000, frames)
+        expected = sf.read(io.BytesIO(raw), dtype="float32", always_2d=True)[0].T
+        assert np.array_equal(full, expected)
+        if member.facts.bit_depth is not None:
+            dtype = "int16" if member.facts.bit_depth <= 16 else "int32"
+            integers = decode_pcm(member, raw, 0, 0, member.facts.frames)
+            unused_bits = 8 * integers.dtype.itemsize - member.facts.bit_depth
+            expected = sf.read(io.BytesIO(raw), dtype=dtype, always_2d=True)[0].T
+            assert integers.dtype == dtype
+            assert integers.flags.owndata
+            assert integers.flags.writeable
+            assert np.array_equal(integers.astype(np.int64) << unused_bits, expected)
+
+
+def test_mp3_is_that_of_soundfile_but_for_the_last_bit():
+    _, raw, full = recording("MP3", "MPEG_LAYER_III", 2, 16_000, 30_000)
+    assert np.abs(full - sf.read(io.BytesIO(raw), dtype="float32")[0].T).max() < 1e-6
+
+
+@pytest.mark.parametrize("bit_depth", [4, 8, 12, 16, 17, 20, 24])
+@pytest.mark.parametrize("variable", [False, True])
+def test_flac_of_every_depth(flac_stream, bit_depth, variable):
+    rng = np.random.default_rng(bit_depth)
+    half = 1 << (bit_depth - 1)
+    sizes = [64, 16, 300, 17, 64] if variable else [64, 64, 64, 9]
+    blocks = [rng.integers(-half, half, (size, 2)) for size in sizes]
+    data, values = flac_stream(blocks, bit_depth=bit_depth, variable=variable), np.concatenate(blocks)
+    layout = scan(data)
+    member = AudioMember(probe(data), len(data), SeekTable.of(layout, max_spacing_s=0.0))
+    for start in range(0, len(values) - 1, 7):
+        for stop in {start + 1, min(start + 60, len(values)), len(values)}:
+            lo, hi = byte_range(member, start, stop)
+            assert np.array_equal(decode_pcm(member, data[lo:hi], lo, start, stop), values[start:stop].T)
+            floats = (values[start:stop] / half).astype(np.float32).T
+            assert np.array_equal(decode(member, data[lo:hi], lo, start, stop), floats)
+
+
+def test_flac_without_a_table_is_read_whole():
+    member, raw, full = recording("FLAC", "PCM_16", 2, 16_000, 30_000)
+    bare = AudioMember(member.facts, member.size)
+    assert byte_range(bare, 100, 200) == (0, len(raw))
+    assert not bare.reads_ranges
+    assert np.array_equal(decode(bare, raw, 0, 20_000, 20_100), full[:, 20_000:20_100])
+
+
+def test_a_crop_costs_about_its_own_bytes():
+    member, raw, _ = recording("FLAC", "PCM_16", 1, 48_000, 480_000)
+    lo, hi = byte_range(member, 200_000, 296_000)
+    assert hi - lo < 1.25 * len(raw) * 96_000 / 480_000
+    wav, _, _ = recording("WAV", "PCM_24", 2, 8000, 9001)
+    assert byte_range(wav, 5, 7) == (wav.facts.data_offset + 30, wav.facts.data_offset + 42)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_vorbis_seeks_are_exact_wherever_they_land(channels):
+    member, raw, full = recording("OGG", "VORBIS", channels, 8000, 260_000)
+    rng = np.random.default_rng(0)
+    starts = [*rng.integers(0, 259_000, 60), *(131_072 + np.arange(-3, 3)), *(259_999 - np.arange(0, 2000, 61))]
+    for start in map(int, starts):
+        stop = min(start + 700, 260_000)
+        assert np.array_equal(crop(member, raw, start, stop), full[:, start:stop])
+
+
+def test_real_music_crops_exactly(music):
+    raw = music[3].read_bytes()
+    member = AudioMember(probe(raw), len(raw))
+    full = decode(member, raw, 0, 0, member.facts.frames)
+    rng = np.random.default_rng(1)
+    for start in [*rng.integers(0, member.facts.frames - 1, 25).tolist(), member.facts.frames - 1]:
+        stop = min(start + 5000, member.facts.frames)
+        assert np.array_equal(crop(member, raw, start, stop), full[:, start:stop])
+
+
+def test_real_speech_crops_exactly(digits):
+    for path in digits[::300]:
+        raw = path.read_bytes()
+        member = AudioMember(probe(raw), len(raw))
+        full = sf.read(path, dtype="float32", always_2d=True)[0].T
+        third = member.facts.frames // 3
+        assert np.array_equal(crop(member, raw, third, 2 * third), full[:, third : 2 * third])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 0), (5, 5), (6, 5), (-1, 5), (0, 9002), (9001, 9002)])
+def test_ranges_that_are_not_there_are_refused(start, stop):
+    member, raw, _ = recording("FLAC", "PCM_16", 1, 8000, 9001)
+    with pytest.raises(InputError, match=f"samples {start} to {stop} of a recording of 9001"):
+        byte_range(member, start, stop)
+    with pytest.raises(InputError):
+        decode(member, raw, 0, start, stop)
+
+
+def test_too_few_bytes_are_refused():
+    member, raw, _ = recording("WAV", "PCM_16", 1, 8000, 9001)
+    with pytest.raises(AudioError, match="need bytes 44 to 18046, got 0 to 18045"):
+        decode(member, raw[:-1], 0, 0, 9001)
+
+
+def test_facts_that_contradict_the_member_are_refused():
+    member, raw, _ = recording("WAV", "PCM_16", 1, 8000, 9001)
+    with pytest.raises(FormatError, match="of a member of 100 bytes"):
+        byte_range(AudioMember(member.facts, 100), 0, 9001)
+    flac_member, raw, _ = recording("FLAC", "PCM_16", 1, 8000, 9001)
+    other, _, _ = recording("FLAC", "PCM_16", 1, 8000, 4097)
+    with pytest.raises(FormatError, match="with a seek table of 4097 samples"):
+        decode(AudioMember(flac_member.facts, len(raw), other.seek_table), raw, 0, 0, 100)
+
+
+def test_lossy_and_floats_have_no_integers():
+    for kind in (("OGG", "VORBIS"), ("WAV", "FLOAT")):
+        member, raw, _ = recording(*kind, 1, 8000, 4096)
+        with pytest.raises(AudioError, match="holds no integer PCM"):
+            decode_pcm(member, raw, 0, 0, 10)
+
+
+def test_both_ways_into_dr_flac_agree(flac_stream):
+    values = np.random.default_rng(0).integers(-500, 500, (300, 2))
+    for bit_depth, dtype in ((16, np.int16), (24, np.int32)):
+        data = flac_stream([values[:200], values[200:]], bit_depth=bit_depth)
+        one = _decode_into_buffer(data, 2, 300, dtype)
+        other = _decode_and_copy(data, 2, 300, dtype)
+        assert one.dtype == other.dtype == dtype
+        assert np.array_equal(one, other)
+
+
+def test_doubles_beyond_float32_become_infinite_without_a_warning():
+    assert np.isinf(to_float32(np.array([[1e300]]))).all()
