@@ -129,7 +129,8 @@ def load_index(data: bytes, *, where: str, expected_hash: str | None = None) -> 
             "it was changed or damaged since packing: restore it, or write it again with 'shardkit index'"
         )
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        # Not read_table: at the exit of a process its threads now and then abort it (pyarrow 26).
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         note = json.loads((table.schema.metadata or {})[_METADATA_KEY])
     except (pa.ArrowException, OSError, KeyError, ValueError) as err:  # OSError: what Arrow says of damaged pages
         raise FormatError(f"{where}: not a shardkit index ({err}); write it again with 'shardkit index'") from err

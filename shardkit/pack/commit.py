@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -120,6 +121,9 @@ def remove_strays(output: Location, manifest: Manifest) -> None:
     for name, _ in list_files(output):
         if name not in kept and _is_ours(name):
             remove(output / name)
+    if output.is_local:
+        for folder in output.local_path.glob(f"{PARTIAL_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_ours(name: str) -> bool:

@@ -1,0 +1,171 @@
+"""Checks of index rows against the manifest and against themselves; no tar is opened."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from shardkit.audio.facts import AudioFacts
+from shardkit.audio.seektable import SeekTable
+from shardkit.core.errors import FormatError
+from shardkit.core.loudness import num_hops
+from shardkit.format.index import PRIMARY, PRIMARY_COLUMNS, index_schema
+from shardkit.format.manifest import Manifest, ShardInfo
+from shardkit.format.tar import split_name
+from shardkit.report.problems import REINDEX, REMANIFEST, Problem
+
+_ROUNDING_S = 1e-5  # shards' seconds are rounded to 1e-6 and added up in whatever order
+
+
+def manifest_problems(manifest: Manifest) -> Iterator[Problem]:
+    """Yield where the manifest contradicts itself."""
+    for name, found, shards in [
+        ("totals", manifest.totals, manifest.shards),
+        *(
+            (f"split {split!r}", totals, [shard for shard in manifest.shards if shard.split == split])
+            for split, totals in manifest.splits.items()
+        ),
+    ]:
+        sums: dict[str, float] = {
+            "shards": len(shards),
+            "samples": sum(shard.samples for shard in shards),
+            "bytes": sum(shard.bytes for shard in shards),
+            "duration_s": sum(shard.duration_s for shard in shards),
+        }
+        for unit, value in sums.items():
+            said = getattr(found, unit)
+            if abs(said - value) > (_ROUNDING_S * max(1, len(shards)) if unit == "duration_s" else 0):
+                yield _manifest(f"{name}: {unit} is {said}, its shards add up to {value}")
+    for shard in manifest.shards:
+        if shard.split not in manifest.splits:
+            yield _manifest(f"shard {shard.path}: its split {shard.split!r} is not among the splits")
+    for what, listed in {
+        "shard": [shard.path for shard in manifest.shards],
+        "index": [shard.index for shard in manifest.shards],
+        "label": manifest.labels,
+    }.items():
+        for name in sorted({name for name in listed if listed.count(name) > 1}):
+            yield _manifest(f"{what} {name!r} is listed twice")
+
+
+def schema_problems(table: pa.Table, manifest: Manifest, shard: ShardInfo) -> Iterator[Problem]:
+    """Yield what is wrong with the columns of an index; with any of it, its rows can't be checked."""
+    expected = index_schema({name: info.kind for name, info in manifest.fields.items()}, {})
+    types = {field.name: field.type for field in expected if field.name != "fields"}
+    texts = {name: str(kind) for name, kind in types.items()} | dict(manifest.columns)
+    for name, text in texts.items():
+        found = str(table.schema.field(name).type) if name in table.column_names else "missing"
+        # Arrow calls the values of a list "item" in memory and "element" once they were in a Parquet file.
+        if found.replace("<element: ", "<item: ") != text.replace("<element: ", "<item: "):
+            yield _index(shard, f"column {name!r} is {found}, {text} expected")
+    struct = table.schema.field("fields").type
+    if not pa.types.is_struct(struct):
+        yield _index(shard, f"column 'fields' is {struct}, a struct expected")
+        return
+    for field in expected.field("fields").type:
+        inner = struct.field(field.name).type if struct.get_field_index(field.name) >= 0 else None
+        if inner != field.type:
+            yield _index(shard, f"field {field.name!r} is {inner or 'missing'}, {field.type} expected")
+    for field in struct:
+        if field.name not in manifest.fields:
+            yield _index(shard, f"field {field.name!r} is not in the manifest")
+
+
+def row_problems(row: Mapping[str, Any], manifest: Manifest, shard: ShardInfo) -> Iterator[Problem]:
+    """Yield what is wrong with one row, of an index whose columns are right."""
+    key = row["key"]
+
+    def problem(what: str, member: str | None = None, offset: int | None = None) -> Problem:
+        return Problem(shard=shard.path, key=key, member=member, offset=offset, what=what, advice=REINDEX)
+
+    if key is None:
+        yield problem("a row has no key")
+        return
+    for label in row["labels"] or ():
+        if label not in manifest.labels:
+            yield problem(f"label {label!r} is not in the manifest's vocabulary of {len(manifest.labels)}")
+    members = {name: member for name, member in (row["fields"] or {}).items() if member is not None}
+    if key.startswith("/") or ".." in key.split("/"):
+        yield problem("its key would lead out of a folder: it begins with '/' or has a '..'")
+    if PRIMARY not in members:
+        yield problem(f"the row has no field {PRIMARY!r}, which every sample must have")
+    for what in [*_primary(row, members.get(PRIMARY)), *_intervals(row, manifest.interval_names)]:
+        yield problem(what)
+    for name, member in members.items():
+        place = (member["extension"], member["offset"])
+        if None in (member["extension"], member["offset"], member["size"], member["xxh3"]):
+            yield problem(f"field {name!r} lacks its extension, offset, size or xxh3", *place)
+            continue
+        if split_name(f"{key}.{member['extension']}") != (key, member["extension"]):
+            yield problem("key and extension don't make a name from which WebDataset reads them back", *place)
+        if member["extension"] not in manifest.fields[name].extensions:
+            yield problem(f"the manifest knows {', '.join(manifest.fields[name].extensions)} of {name!r}", *place)
+        if "codec" in member:
+            for what in _audio(member):
+                yield problem(what, *place)
+
+
+def duration_problems(rows: Sequence[Mapping[str, Any]], shard: ShardInfo) -> Iterator[Problem]:
+    """Yield a problem if the rows don't add up to what the manifest says of the shard."""
+    if len(rows) != shard.samples:
+        yield _index(shard, f"{len(rows):,} rows, the manifest says {shard.samples:,}")
+        return
+    total = math.fsum(row["duration_s"] or 0.0 for row in rows)
+    if not abs(total - shard.duration_s) <= _ROUNDING_S:
+        yield _index(shard, f"its rows add up to {total:.6f} s of audio, the manifest says {shard.duration_s:.6f} s")
+
+
+def _primary(row: Mapping[str, Any], audio: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield where the copies at the top level differ from what they are copies of."""
+    for name in PRIMARY_COLUMNS:
+        original = None if audio is None else audio[name]
+        if row[name] != original:
+            yield f"{name} is {row[name]}, fields.{PRIMARY} has {original}"
+    rate = (audio or {}).get("sample_rate")
+    seconds = audio["frames"] / rate if audio and rate and audio["frames"] is not None else None
+    if row["duration_s"] != seconds:
+        yield f"duration_s is {row['duration_s']}, frames / sample_rate is {seconds}"
+
+
+def _intervals(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    frames = row["frames"] or 0
+    for item in row["intervals"] or ():
+        name, start, stop = (item["name"], item["start"], item["stop"]) if item else (None, None, None)
+        if name not in names:
+            yield f"interval {name!r} is not among the manifest's interval names"
+        if start is None or stop is None or not 0 <= start < stop <= frames:
+            yield f"interval {name!r} from sample {start} to {stop} does not lie in the recording's {frames} samples"
+
+
+def _audio(member: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what can't be true of a recording."""
+    names = AudioFacts.__dataclass_fields__
+    try:
+        facts = AudioFacts(**{name: member[name] for name in names})
+    except (FormatError, TypeError) as err:
+        yield f"its facts are impossible: {err}"
+        return
+    hops, track = num_hops(facts.frames, facts.sample_rate), member["loudness_track"]
+    if track is not None and len(track) != hops:
+        yield f"its loudness track has {len(track)} hops of 100 ms, {facts.frames} samples have {hops}"
+    if member["seek_table"] is None:
+        return
+    try:
+        table = SeekTable.from_bytes(member["seek_table"])
+    except FormatError as err:
+        yield f"its seek table can't be read: {err}"
+        return
+    if table.end != member["size"] or table.samples[-1] >= facts.frames:
+        yield (
+            f"its seek table ends at byte {table.end} of {member['size']} and sample {table.samples[-1]} "
+            f"of {facts.frames}"
+        )
+
+
+def _index(shard: ShardInfo, what: str) -> Problem:
+    return Problem(shard=shard.path, what=f"index {shard.index}: {what}", advice=REINDEX)
+
+
+def _manifest(what: str) -> Problem:
+    return Problem(shard=None, what=what, advice=REMANIFEST)
