@@ -86,7 +86,8 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
                     if last.offset + last.size > size:
                         break
                     yield last
-    except tarfile.ReadError as err:
+            next_header = archive.offset
+    except (tarfile.TarError, ValueError, OverflowError) as err:
         at = "at its start" if last is None else f"after member {last.name!r} (byte {last.offset + last.size:,})"
         raise FormatError(f"{where}: not a whole uncompressed tar: {err} {at} of {size:,} bytes") from err
     end = 0 if last is None else last.offset + last.size
@@ -94,7 +95,7 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
         raise FormatError(
             f"{where}: cut off in the middle: member {last.name!r} should end at byte {end:,}, the file has {size:,}"
         )
-    _check_end(file, size=size, where=where)
+    _check_end(file, next_header, size=size, where=where)
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -113,11 +114,15 @@ def split_name(name: str) -> tuple[str, str] | None:
     return folder + slash + stem, extension
 
 
-def _check_end(file: BinaryIO, *, size: int, where: str) -> None:
-    """Raise unless a tar of ``size`` bytes closes with the end-of-archive mark.
+def _check_end(file: BinaryIO, next_header: int, *, size: int, where: str) -> None:
+    """Raise unless the listing stopped at an end-of-archive mark, and the file closes with one.
 
-    ``tarfile`` takes a missing mark for the end, so an archive cut between two members would pass unnoticed.
+    ``tarfile`` takes a missing mark, or a header that is damaged, for the end: without this an archive cut between two
+    members, or with a flipped bit in a header, would lose members unnoticed.
     """
+    file.seek(next_header)
+    if any(file.read(BLOCK)):
+        raise FormatError(f"{where}: damaged: no tar header at byte {next_header:,} of {size:,}; write it again")
     file.seek(max(0, size - len(END_OF_ARCHIVE)))
     if file.read() != END_OF_ARCHIVE:
         raise FormatError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shardkit.core.errors import InputError
+from shardkit.format.index import RESERVED
 from shardkit.pack.columns import column_name
 from shardkit.pack.manifests import Rows, is_manifest, read_manifest
 from shardkit.storage.location import Location
@@ -143,6 +144,8 @@ def _from_row(
         name: resolve(sizes.root, str(row[column])) for name, column in options.members.items() if row.get(column)
     }
     used = {options.path_column, options.key_column, options.intervals_column, *options.members.values()}
+    if options.label in RESERVED:  # what export writes as labels comes back as labels, not as a column too
+        used.add(options.label)
     label = row.get(options.label) if options.label and has_label else None
     if options.label == FOLDER_LABEL and not has_label:
         label = location.parent.name

@@ -83,7 +83,7 @@ def _read_jsonl(location: Location, _text_columns: Collection[str]) -> Rows:
 def _read_parquet(location: Location, _text_columns: Collection[str]) -> Rows:
     try:
         table = pq.ParquetFile(pa.BufferReader(read_bytes(location))).read(use_threads=False)  # see format/index.py
-    except pa.ArrowInvalid as err:
+    except (pa.ArrowException, OSError) as err:
         raise InputError(f"{location}: not a Parquet file: {err}") from err
     return [(f"{location}: row {number}", row) for number, row in enumerate(table.to_pylist())]
 

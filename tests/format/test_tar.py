@@ -61,6 +61,16 @@ def test_a_tar_cut_anywhere_is_refused_with_the_byte(keep: int) -> None:
         list(scan(io.BytesIO(whole[:keep]), where="shard.tar"))
 
 
+def test_a_damaged_header_in_the_middle_is_found() -> None:
+    members = [("a.flac", b"one"), ("b.flac", b"two"), ("c.flac", b"three")]
+    whole = bytearray(archive(members))
+    for position in range(2 * BLOCK, 3 * BLOCK, 17):  # the second header
+        damaged = whole.copy()
+        damaged[position] ^= 0x41
+        with pytest.raises(FormatError, match=r"shard\.tar: (damaged: no tar header at byte 1,024|not a whole)"):
+            list(scan(io.BytesIO(damaged), where="shard.tar"))
+
+
 def test_a_compressed_tar_is_refused() -> None:
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w:gz") as tar:
