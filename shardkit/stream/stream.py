@@ -27,7 +27,8 @@ from shardkit.stream.plan import Planner, Source, check_crop, check_sources, com
 from shardkit.stream.ranks import resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
 
-_MAX_THREADS = 8  # decoding holds the GIL for part of its time; more threads stop paying
+_MAX_LOCAL_THREADS = 8  # decoding holds the GIL for part of its time; more threads stop paying
+_REMOTE_THREADS = 16  # a thread waits for its request; latency, not the number of cores, says how many must wait
 _MAX_AHEAD = 8  # batches
 
 
@@ -55,7 +56,7 @@ class Stream:
         mask_names: Interval names to deliver masks of; None: all that the sources have.
         fields: Further fields to deliver: stems, paired targets, arrays.
         metadata: Columns to deliver.
-        threads: Threads that read and decode; None: one a core, at most 8.
+        threads: Threads that read and decode; None: one a core and at most 8 for local sources, 16 for remote ones.
         memory: Bound on the batches held ahead of the consumer, such as ``1GB``.
 
     Raises:
@@ -90,7 +91,7 @@ class Stream:
         self.batch_size = _positive(batch_size, "batch_size")
         self.crop = crop
         self.passes = passes
-        self._threads = _positive(min(_MAX_THREADS, os.cpu_count() or 1) if threads is None else threads, "threads")
+        self._threads = _positive(_default_threads(self._sources) if threads is None else threads, "threads")
         self._memory = parse_size(memory, what="memory")
         self._options = BatchOptions(
             sample_rate=common_rate(self._sources, sample_rate),
@@ -300,6 +301,12 @@ def _order(
         for source, share in zip(sources, shares, strict=True)
     ]
     return (OnePassOrder if passes == 1 else MixedOrder)(rows, seed=seed, shuffle=shuffle)
+
+
+def _default_threads(sources: Sequence[Source]) -> int:
+    if any(not tar.is_local for source in sources for tar in source.catalog.tars):
+        return _REMOTE_THREADS
+    return min(_MAX_LOCAL_THREADS, os.cpu_count() or 1)
 
 
 def _positive(value: int, name: str) -> int:
