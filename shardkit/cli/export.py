@@ -23,12 +23,14 @@ def export(
     import json
     from dataclasses import asdict
 
+    from shardkit.cli.progress import progress_bar
     from shardkit.report.export import export as run_export
     from shardkit.storage.options import parse_options
     from shardkit.stream.dataset import open_dataset
 
     view = open_dataset(dataset, split, storage_options=parse_options(storage_option or []))
-    summary = run_export(view if where is None else view.where(where), folder)
+    with progress_bar("exporting") as progress:
+        summary = run_export(view if where is None else view.where(where), folder, progress=progress)
     if as_json:
         typer.echo(json.dumps(asdict(summary), default=str))
     else:

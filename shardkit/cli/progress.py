@@ -1,32 +1,47 @@
-"""The live line of ``shardkit pack``: files, hours, MB/s, time left. On a terminal only, on standard error."""
+"""Live lines on standard error while a command works; on a terminal only."""
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from shardkit.core.sizes import format_duration
 from shardkit.pack.shard import Progress as Step
 
 
+def _bar(*columns: ProgressColumn) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        *columns,
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while the context lasts; it yields what to call with (done, total)."""
+    bar = _bar()
+    task = bar.add_task(what, total=None)
+    with bar:
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 class PackProgress:
-    """A progress bar that is a context manager; use ``start`` once, then ``report`` for each input."""
+    """Files, hours, MB/s and time left, as a context manager; use ``start`` once, then ``report`` for each input."""
 
     def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("packing"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("files  {task.fields[audio]}  {task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-            transient=True,
-        )
-        self._task = self._bar.add_task("pack", total=None, audio="", rate="")
+        self._bar = _bar(MofNCompleteColumn(), TextColumn("files  {task.fields[audio]}  {task.fields[rate]} "))
+        self._task = self._bar.add_task("packing", total=None, audio="", rate="")
         self._began = time.monotonic()
         self._seconds = 0.0
         self._bytes = 0
@@ -50,9 +65,5 @@ class PackProgress:
         self._seconds += step.duration_s
         self._bytes += step.num_bytes
         elapsed = max(1e-3, time.monotonic() - self._began)
-        self._bar.update(
-            self._task,
-            advance=1,
-            audio=format_duration(self._seconds),
-            rate=f"{self._bytes / elapsed / 1e6:.1f} MB/s",
-        )
+        rate = f"{self._bytes / elapsed / 1e6:.1f} MB/s"
+        self._bar.update(self._task, advance=1, audio=format_duration(self._seconds), rate=rate)

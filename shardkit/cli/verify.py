@@ -17,11 +17,13 @@ def verify(
     """Check structure and hashes, and with --deep decode everything. Exit code 1 if anything is wrong."""
     import json
 
+    from shardkit.cli.progress import progress_bar
     from shardkit.report.verify import verify as run_verify
     from shardkit.storage.location import locate
     from shardkit.storage.options import parse_options
 
-    found = run_verify(locate(dataset, parse_options(storage_option or [])), deep=deep)
+    with progress_bar("verifying") as progress:
+        found = run_verify(locate(dataset, parse_options(storage_option or [])), deep=deep, progress=progress)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
     else:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardkit.audio.resample import num_resampled
 from shardkit.core.errors import InputError
 from shardkit.format.index import PRIMARY
 from shardkit.storage.traffic import Traffic
 from shardkit.stream.batch import Batch
 from shardkit.stream.fields import check_fields, read_other_field
 from shardkit.stream.plan import BatchPlan, Draw, Source
-from shardkit.stream.reader import AudioBuffers, resampled_length, start_reading
+from shardkit.stream.reader import AudioBuffers, start_reading
 from shardkit.stream.targets import IntervalRows, LabelRows
 
 
@@ -130,7 +131,7 @@ class Assembler:
         rate = self._options.sample_rate
         lengths = np.array(
             [
-                0 if draw is None else resampled_length(draw.stop - draw.start, rate=self._rate(draw), sample_rate=rate)
+                0 if draw is None else num_resampled(draw.stop - draw.start, self._rate(draw), rate)
                 for draw in plan.draws
             ],
             dtype=np.int64,

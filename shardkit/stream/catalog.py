@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shardkit.audio.decode import AudioMember
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.seektable import SeekTable
-from shardkit.core.errors import FormatError, InputError
+from shardkit.core.errors import CorruptDataError, FormatError, InputError
 from shardkit.core.loudness import dequantise
 from shardkit.format.index import load_index
 from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
@@ -199,7 +199,12 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
 def load_shard_index(location: Location, shard: ShardInfo) -> pa.Table:
     """Return the index rows of one shard, checked against the manifest."""
     place = location / shard.index
-    table, _ = load_index(read_bytes(place), where=str(place), expected_hash=shard.index_hash)
+    table, note = load_index(read_bytes(place), where=str(place), expected_hash=shard.index_hash)
+    if note.get("hash") != shard.hash:
+        raise CorruptDataError(
+            f"{place}: an index of the tar with hash {note.get('hash')}, the manifest's has {shard.hash}; "
+            "write it again with 'shardkit index'"
+        )
     if len(table) != shard.samples:
         raise FormatError(f"{place}: {len(table)} rows, the manifest says {shard.samples}")
     return table.replace_schema_metadata(None)

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
@@ -163,10 +162,3 @@ def open_dataset(
     """
     location = url if isinstance(url, Location) else locate(url, storage_options)
     return Dataset(load_catalog(location, split=split))
-
-
-def duration_histogram(view: View) -> dict[str, float]:
-    """Return the minimum, median and maximum duration of a view, in seconds."""
-    column = view.table().column("duration_s")
-    low, middle, high = pc.quantile(column, q=[0.0, 0.5, 1.0]).to_pylist()
-    return {"min": low, "median": middle, "max": high}

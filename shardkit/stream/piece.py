@@ -1,5 +1,7 @@
 """A piece of audio: some samples of one member, the bytes that hold them, and how those are decoded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.decode import AudioMember, byte_range, decode
-from shardkit.core.errors import AudioError, CorruptDataError
+from shardkit.core.errors import AudioError, CorruptDataError, FormatError
 from shardkit.format.hashing import member_hash
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
@@ -32,8 +34,9 @@ class Piece:
     def of(cls, catalog: Catalog, field: str, row: int, start: int, stop: int) -> Self:
         """Return the piece for samples [start, stop) of a member."""
         columns = catalog.fields[field]
-        member = columns.member(row)
-        first, last = byte_range(member, start, stop)
+        with _located(catalog, field, row):
+            member = columns.member(row)
+            first, last = byte_range(member, start, stop)
         offset = int(columns.offset[row])
         return cls(catalog, field, row, member, start, stop, offset + first, offset + last)
 
@@ -48,15 +51,23 @@ class Piece:
         Raises:
             CorruptDataError: The whole member was read and its bytes are not those that were packed.
             AudioError: The bytes can't be decoded.
+            FormatError: What the index says of the member contradicts itself.
         """
         if len(data) == self.member.size:
             check_member(self.catalog, self.field, self.row, data)
         first = self.lo - int(self.catalog.fields[self.field].offset[self.row])
-        try:
+        with _located(self.catalog, self.field, self.row):
             return decode(self.member, data, first, self.start, self.stop)
-        except AudioError as err:
-            where = self.catalog.place(self.field, self.row)
-            raise AudioError(f"{where}: {err}; run 'shardkit verify {self.catalog.location}'") from err
+
+
+@contextmanager
+def _located(catalog: Catalog, field: str, row: int) -> Iterator[None]:
+    """Say in an error where the member lies that it is about."""
+    try:
+        yield
+    except (AudioError, FormatError) as err:
+        where = catalog.place(field, row)
+        raise type(err)(f"{where}: {err}; run 'shardkit verify {catalog.location}'") from err
 
 
 def read_audio(catalog: Catalog, field: str, row: int, start: int, stop: int) -> NDArray[np.float32]:

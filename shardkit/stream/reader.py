@@ -75,11 +75,6 @@ def start_reading(
     ]
 
 
-def resampled_length(frames: int, *, rate: int, sample_rate: int) -> int:
-    """Return how many samples ``frames`` at ``rate`` become at ``sample_rate``."""
-    return frames if rate == sample_rate else round(frames * sample_rate / rate)
-
-
 def _request(index: int, source: Source, field: str, draw: Draw) -> _Request | None:
     fields = source.catalog.fields
     if field not in fields or not fields[field].present[draw.row]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardkit.core.errors import FormatError
+from shardkit.format.hashing import file_hash
 from shardkit.format.tar import BLOCK, TarWriter, scan, split_name
 
 NAMES = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=150)
@@ -44,6 +45,12 @@ def test_bytes_depend_on_names_and_contents_alone() -> None:
     assert archive(members) == archive(members)
     with tarfile.open(fileobj=io.BytesIO(archive(members))) as tar:
         assert {(info.mtime, info.uid, info.gid, info.mode, info.uname) for info in tar} == {(0, 0, 0, 0o644, "")}
+
+
+def test_the_bytes_of_a_tar_are_frozen() -> None:
+    """A change here changes every shard: it needs an entry in the changelog headed FORMAT."""
+    members = [("a.flac", b"one"), ("späte Aufnahme.json", b"{}"), ("x" * 120 + ".wav", b"long name")]
+    assert file_hash(archive(members)) == "xxh3_128:eb1a69159aa347f882f3d924fca26ddf"
 
 
 def test_gnu_tar_lists_the_same_names(tmp_path: Path) -> None:
