@@ -94,13 +94,15 @@ def read_inputs(source: Location, options: InputOptions) -> tuple[list[PackInput
 
 
 def _from_folder(folder: Location, options: InputOptions) -> tuple[list[PackInput], list[Unpacked]]:
-    if options.members or options.split_column or options.label not in (None, FOLDER_LABEL):
+    of_columns = (options.members, options.key_column, options.split_column, options.root)
+    if any(of_columns) or options.label not in (None, FOLDER_LABEL):
         raise InputError(f"{folder}: a folder has no columns; only --label {FOLDER_LABEL} works, or pack a manifest")
     files = list_files(folder)
     inputs, unpacked = [], []
     for path, num_bytes in files:
-        if not path.lower().endswith(AUDIO_EXTENSIONS):
-            unpacked.append(Unpacked(path=path, where=str(folder), reason="not an audio file by its extension"))
+        reason = _why_not(path)
+        if reason is not None:
+            unpacked.append(Unpacked(path=_printable(path), where=str(folder), reason=reason))
             continue
         parent = path.rpartition("/")[0].rpartition("/")[2] or folder.name
         inputs.append(
@@ -118,6 +120,22 @@ def _from_folder(folder: Location, options: InputOptions) -> tuple[list[PackInpu
         found = f"{len(files)} other files" if files else "nothing"
         raise InputError(f"{folder}: no audio files ({', '.join(AUDIO_EXTENSIONS)}) below it, found {found}")
     return inputs, unpacked
+
+
+def _why_not(path: str) -> str | None:
+    """Return why a file of a folder is no input, or None if it is one."""
+    if path.rpartition("/")[2].startswith("."):
+        return (
+            "a hidden file"  # such as the ._NAME.wav that macOS leaves beside recordings; a key can't begin so either
+        )
+    if not path.lower().endswith(AUDIO_EXTENSIONS):
+        return "not an audio file by its extension"
+    return None if path == _printable(path) else "its name is not UTF-8; rename it"
+
+
+def _printable(path: str) -> str:
+    """Return a path without what is not UTF-8 in it, which Python keeps as lone surrogates (PEP 383)."""
+    return path.encode(errors="replace").decode()
 
 
 def _from_rows(rows: Rows, manifest: Location, options: InputOptions) -> list[PackInput]:

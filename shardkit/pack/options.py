@@ -60,6 +60,10 @@ class PackOptions:
             raise InputError(f"seed is {self.seed}; it must be from 0 to 2^63 - 1")
         if self.splits and self.split_column:
             raise InputError("splits are given both as fractions and as a column; choose one")
+        if self.split_by and not self.splits and not self.split_column:
+            raise InputError(
+                f"split_by is {self.split_by!r} but there is nothing to split into; give train=0.9,val=0.1"
+            )
         if self.split_column and self.split_by:
             raise InputError("a split taken from a column can't be drawn by group too; leave split_by out")
         _check_fractions(self.splits)

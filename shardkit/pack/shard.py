@@ -1,7 +1,8 @@
 """The work of one process: write one shard and its index."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -9,7 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
-from shardkit.core.errors import ShardkitError
+from shardkit.core.errors import ShardkitError, StorageError
 from shardkit.format.hashing import FileHash, file_hash
 from shardkit.format.index import IndexRow, dump_index
 from shardkit.format.manifest import ShardInfo
@@ -80,9 +81,8 @@ def write_shard(job: ShardJob, report: Callable[[Progress], None]) -> ShardOutco
     outcome = ShardOutcome()
     rows: list[IndexRow] = []
     duration_s = 0.0
-    folder = job.output.local_path if job.output.is_local else None
-    with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=folder) as partial:
-        path = Path(partial) / "shard.tar"
+    with _partial_folder(job.output) as partial:
+        path = partial / "shard.tar"
         with path.open("wb") as file:
             sink = _HashedFile(file)
             tar = TarWriter(sink)
@@ -99,6 +99,25 @@ def write_shard(job: ShardJob, report: Callable[[Progress], None]) -> ShardOutco
             publish(path, job.output / f"{job.plan.stem}.tar")
             outcome.info = _write_index(job, rows, tar.position, sink.hash.text(), duration_s)
     return outcome
+
+
+@contextmanager
+def _partial_folder(output: Location) -> Iterator[Path]:
+    """A folder for what is not whole yet, beside the output or, for remote ones, where temporary files go.
+
+    Inputs and the output have errors of their own; what is left to fail in here is the disk under this folder.
+    """
+    try:
+        place = output.local_path if output.is_local else None
+        with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=place) as folder:
+            yield Path(folder)
+    except ShardkitError:
+        raise
+    except OSError as err:
+        where = output if output.is_local else tempfile.gettempdir()
+        raise StorageError(
+            f"{where}: can't write a shard: {err.strerror or err}; free some space or set TMPDIR"
+        ) from err
 
 
 def _try_prepare(item: PackInput, job: ShardJob, outcome: ShardOutcome) -> Prepared | None:
