@@ -114,10 +114,10 @@ def _partial_folder(output: Location) -> Iterator[Path]:
     except ShardkitError:
         raise
     except OSError as err:
-        where = output if output.is_local else tempfile.gettempdir()
-        raise StorageError(
-            f"{where}: can't write a shard: {err.strerror or err}; free some space or set TMPDIR"
-        ) from err
+        where, advice = str(output), "free some space"
+        if not output.is_local:
+            where, advice = tempfile.gettempdir(), "free some space or set TMPDIR to a larger disk"
+        raise StorageError(f"{where}: can't write a shard: {err.strerror or err}; {advice}") from err
 
 
 def _try_prepare(item: PackInput, job: ShardJob, outcome: ShardOutcome) -> Prepared | None:

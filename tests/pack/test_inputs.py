@@ -1,6 +1,7 @@
 """Folders and manifests become inputs; what can't be is refused with the line."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,18 @@ def test_a_folder_is_walked_and_labelled_by_the_parent_folder(tmp_path: Path) ->
         ("dog/a_1", ("dog",), {"path": "dog/a.1.wav"}),
     ]
     assert [(line.path, line.reason) for line in unpacked] == [("README", "not an audio file by its extension")]
+
+
+def test_hidden_and_unprintable_names_are_reported_not_packed(tmp_path: Path) -> None:
+    wav(tmp_path / "a.wav")
+    (tmp_path / "._a.wav").write_bytes(b"resource fork")
+    (tmp_path / os.fsdecode(b"\xff.wav")).write_bytes(b"")
+    found, unpacked = read_inputs(locate(tmp_path), InputOptions())
+    assert [item.key for item in found] == ["a"]
+    assert {line.path: line.reason for line in unpacked} == {
+        "._a.wav": "a hidden file",
+        "?.wav": "its name is not UTF-8; rename it",
+    }
 
 
 ROWS = [

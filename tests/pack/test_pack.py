@@ -1,6 +1,9 @@
 """Packing: nothing altered, nothing lost, the same bytes every time."""
 
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +120,21 @@ def test_what_an_earlier_run_left_is_replaced_or_removed(kinds: Path, tmp_path: 
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
 
 
+def test_a_full_disk_is_one_error_and_no_dataset(kinds: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "shardkit", "pack", str(kinds), str(tmp_path / "out"), "--workers", "1"]
+    limit = (40_000, 40_000)  # bytes a file may grow to: what a disk with that much space left allows
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),  # noqa: PLW1509  (no threads here)
+    )
+    assert done.returncode == 1
+    assert "can't write a shard: File too large; free some space" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_members_of_a_sample_stems_arrays_and_text(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(16000, np.int16), 16000)
     soundfile.write(tmp_path / "b.wav", np.ones(16000, np.int16), 16000)
@@ -155,6 +173,7 @@ def test_an_interval_outside_the_recording_is_an_error(tmp_path: Path) -> None:
         ({"splits": {"a": 0.5}}, "add up to 0.5"),
         ({"on_error": "ignore"}, "choose fail or skip"),
         ({"workers": 0}, "at least 1"),
+        ({"split_by": "speaker"}, "nothing to split into"),
     ],
 )
 def test_options_that_can_not_be(kinds: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
