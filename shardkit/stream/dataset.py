@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +62,25 @@ class View:
     def labels(self) -> tuple[str, ...]:
         """The dataset's label vocabulary, in the order of the classes."""
         return self.catalog.manifest.labels
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What there is: name, place, splits, samples, seconds, labels, fields, columns; plain JSON values.
+
+        ``shardkit info`` tells more, for which it goes through the index.
+        """
+        manifest = self.manifest
+        return {
+            "name": manifest.name,
+            "location": str(self.catalog.location),
+            "splits": list(self.catalog.splits),
+            "samples": len(self),
+            "duration_s": round(self.duration_s, 6),
+            "labels": list(manifest.labels),
+            "interval_names": list(manifest.interval_names),
+            "fields": {name: field.kind for name, field in manifest.fields.items()},
+            "columns": dict(manifest.columns),
+        }
 
     @cached_property
     def duration_s(self) -> float:

@@ -128,7 +128,7 @@ def test_a_full_disk_is_one_error_and_no_dataset(kinds: Path, tmp_path: Path) ->
         check=False,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),  # noqa: PLW1509  (no threads here)
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
     )
     assert done.returncode == 1
     assert "can't write a shard: File too large; free some space" in done.stderr

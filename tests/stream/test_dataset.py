@@ -1,5 +1,6 @@
 """Reading by key: equal to the recordings that were packed, cropped without reading the rest."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -62,6 +63,16 @@ def test_a_crop_reads_little_more_than_its_own_bytes(datasets: dict[str, Path]) 
     assert traffic.requests == 0
     assert stats["requests"] == 1
     assert stats["bytes_read"] < size / 3  # 0.5 s of 6 s, and up to 0.5 s of lead-in to the nearest seek point
+
+
+def test_info_says_what_there_is(datasets: dict[str, Path]) -> None:
+    clips = sk.open(datasets["clips"])
+    info = clips.where("n < 60").info
+    assert (info["name"], info["splits"], info["samples"], info["labels"]) == ("clips", ["train"], 60, ["a", "b", "c"])
+    assert info["duration_s"] == pytest.approx(sum(s.audio.shape[1] for s in clips if s.metadata["n"] < 60) / 8000)
+    assert info["fields"] == {"audio": "audio", "json": "json"}
+    assert info["columns"] == {"path": "string", "speaker": "string", "label": "string", "n": "int64"}
+    json.dumps(info)
 
 
 def test_unknown_keys_and_splits_and_folders(datasets: dict[str, Path], tmp_path: Path) -> None:
