@@ -48,7 +48,7 @@ def pack_digits(recordings: Path, folder: Path, takes: int | None) -> Path:
         locate(manifest),
         locate(dataset),
         inputs=InputOptions(root=locate(recordings), label="digit", split_column="split"),
-        options=PackOptions(split_column="split", shard_bytes=4_000_000),
+        options=PackOptions(shard_bytes=4_000_000),
     )
     print(f"packed {summary.totals.samples:,} recordings, {summary.totals.duration_s / 60:.1f} min")
     return dataset

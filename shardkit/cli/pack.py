@@ -119,7 +119,6 @@ def pack(
                 flac_level=flac_level,
                 shard_bytes=parse_shard_size(shard_size),
                 splits=fractions,
-                split_column=split_column,
                 split_by=split_by,
                 shuffle=shuffle,
                 seed=seed,

@@ -58,7 +58,7 @@ class InputOptions:
         label_separator: Splits a cell of text into several labels.
         intervals_column: Column with [[name, start_s, stop_s], ...]; used if the manifest has it.
         members: Field name to the column with the path of a further member: a stem, a paired target, an array.
-        split_column: Column with the name of the split.
+        split_column: Column with the name of each sample's split.
     """
 
     root: Location | None = None

@@ -23,8 +23,7 @@ class PackOptions:
         bit_depth: Quantise to 16 or 24 bits on purpose; None never does.
         flac_level: 0 (fast) to 8 (small).
         shard_bytes: Aim for the size of a tar.
-        splits: Name to fraction; empty puts everything into one split, ``train``.
-        split_column: Take the split's name from this column instead.
+        splits: Name to fraction; empty puts everything into one split, ``train``, or where a column says.
         split_by: Column whose values are never spread over two splits.
         shuffle: Order the samples by a seeded hash of their keys rather than by key.
         seed: Of the order and of the split.
@@ -40,7 +39,6 @@ class PackOptions:
     flac_level: int = 5
     shard_bytes: int = 256_000_000
     splits: Mapping[str, float] = field(default_factory=dict)
-    split_column: str | None = None
     split_by: str | None = None
     shuffle: bool = True
     seed: int = 0
@@ -58,14 +56,10 @@ class PackOptions:
             raise InputError(f"workers is {self.workers}; it must be at least 1")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}; it must be from 0 to 2^63 - 1")
-        if self.splits and self.split_column:
-            raise InputError("splits are given both as fractions and as a column; choose one")
-        if self.split_by and not self.splits and not self.split_column:
+        if self.split_by and not self.splits:
             raise InputError(
                 f"split_by is {self.split_by!r} but there is nothing to split into; give train=0.9,val=0.1"
             )
-        if self.split_column and self.split_by:
-            raise InputError("a split taken from a column can't be drawn by group too; leave split_by out")
         _check_fractions(self.splits)
 
     def recorded(self) -> dict[str, object]:
@@ -78,7 +72,6 @@ class PackOptions:
             "flac_level": self.flac_level,
             "shard_bytes": self.shard_bytes,
             "splits": dict(self.splits),
-            "split_column": self.split_column,
             "split_by": self.split_by,
             "shuffle": self.shuffle,
             "seed": self.seed,

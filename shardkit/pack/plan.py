@@ -53,7 +53,7 @@ def plan_shards(
 
 
 def _by_split(inputs: Sequence[PackInput], options: PackOptions) -> dict[str, list[PackInput]]:
-    if options.split_column:
+    if any(item.split is not None for item in inputs):
         splits: dict[str, list[PackInput]] = {}
         for item in inputs:
             check_split_name(item.split or "", where=item.where)

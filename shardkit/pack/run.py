@@ -67,6 +67,8 @@ def pack(
         flac_level=options.flac_level,
     )
     check_field_names(inputs.members)
+    if inputs.split_column and options.splits:
+        raise InputError(f"splits are given as fractions and as the column {inputs.split_column!r}; choose one")
     check_output(output)
     found, unpacked = read_inputs(source, inputs)
     kinds = field_kinds(found)

@@ -169,7 +169,6 @@ def test_an_interval_outside_the_recording_is_an_error(tmp_path: Path) -> None:
         ({"codec": "mp3"}, "mp3"),
         ({"codec": "keep", "sample_rate": 8000}, "keep"),
         ({"shard_bytes": 0}, "must be positive"),
-        ({"split_column": "nope"}, "no column 'nope'|a folder has no columns"),
         ({"splits": {"a": 0.5}}, "add up to 0.5"),
         ({"on_error": "ignore"}, "choose fail or skip"),
         ({"workers": 0}, "at least 1"),
@@ -178,7 +177,7 @@ def test_an_interval_outside_the_recording_is_an_error(tmp_path: Path) -> None:
 )
 def test_options_that_can_not_be(kinds: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        run(kinds, tmp_path / "out", InputOptions(split_column=options.get("split_column")), **options)
+        run(kinds, tmp_path / "out", **options)
     assert not (tmp_path / "out" / "shardkit.json").exists()
 
 
@@ -186,6 +185,21 @@ def test_the_decoders_used_agree_with_plain_soundfile(kinds: Path) -> None:
     for path in kinds.iterdir():
         plain = soundfile.read(path, dtype="float32", always_2d=True)[0].T
         np.testing.assert_allclose(decoded(path), plain, rtol=0, atol=2e-7 if path.suffix == ".mp3" else 0)
+
+
+def test_splits_from_a_column(tmp_path: Path) -> None:
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(100, np.int16), 8000)
+    (tmp_path / "m.csv").write_text("path,part\na.wav,train\nb.wav,test\nc.wav,train\n")
+    inputs = InputOptions(split_column="part")
+    run(tmp_path / "m.csv", tmp_path / "out", inputs)
+    found = {split: sorted(sk.open(tmp_path / "out", split).keys()) for split in ("train", "test")}
+    assert found == {"train": ["a", "c"], "test": ["b"]}
+    with pytest.raises(InputError, match="as fractions and as the column 'part'"):
+        run(tmp_path / "m.csv", tmp_path / "out2", inputs, splits={"train": 1.0})
+    (tmp_path / "m.csv").write_text("path,part\na.wav,../up\n")
+    with pytest.raises(InputError, match=r"m\.csv:2: '\.\./up' can't name a split"):
+        run(tmp_path / "m.csv", tmp_path / "out2", inputs)
 
 
 def test_real_digits_and_music_are_packed_without_a_changed_sample(data_dir: Path, tmp_path: Path) -> None:
