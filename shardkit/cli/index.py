@@ -1,5 +1,6 @@
 """``shardkit index``."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ def index(
     prefix_keys: Annotated[
         bool, typer.Option("--prefix-keys", help="Put the tar's name in front of keys that occur in several tars.")
     ] = False,
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes.", show_default="all cores")] = 0,
     on_error: Annotated[OnError, typer.Option(help="A sample that can't be indexed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
     storage_option: StorageOptions = None,
@@ -36,7 +38,14 @@ def index(
         raise typer.BadParameter("give at least one tar, then the output folder", param_hint="TAR... OUTPUT")
     storage = parse_options(storage_option or [])
     *sources, output = [locate(text, storage) for text in tars]
-    options = AdoptOptions(split=split, label=label, prefix_keys=prefix_keys, on_error=on_error.value, name=name)
+    options = AdoptOptions(
+        split=split,
+        label=label,
+        prefix_keys=prefix_keys,
+        on_error=on_error.value,
+        workers=workers or os.cpu_count() or 1,
+        name=name,
+    )
     with PackProgress() as progress:
         summary = adopt(sources, output, options=options, start=progress.start, report=progress.report)
     print_summary(summary, as_json=as_json)

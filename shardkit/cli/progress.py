@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from shardkit.core.sizes import format_duration
-from shardkit.pack.shard import Progress as Step
+from shardkit.pack.engine import Progress as Step
 
 
 def _bar(*columns: ProgressColumn) -> Progress:

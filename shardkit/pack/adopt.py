@@ -5,6 +5,7 @@ fetched to a temporary file first, so that it crosses the network once.
 """
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +23,13 @@ from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardIn
 from shardkit.format.tar import TarMember, scan, split_name
 from shardkit.pack.columns import arrow_type, column_name
 from shardkit.pack.commit import REPORT_NAME, PackSummary, build_manifest, check_output, report_lines
+from shardkit.pack.engine import Progress, Report, run_jobs
 from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extension
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.options import OnError, check_split_name
 from shardkit.pack.sample import audio_entry
-from shardkit.pack.shard import Progress
 from shardkit.storage.location import Location
-from shardkit.storage.store import is_folder, list_files, read_bytes, size, write_bytes
+from shardkit.storage.store import is_folder, list_files, read_range, size, write_bytes
 
 _CHUNK = 8 * 1024 * 1024
 _KEEP = TranscodeOptions(codec="keep")
@@ -43,6 +44,7 @@ class AdoptOptions:
         label: A member with the label as text (``cls``), or a key of the JSON member; None: ``labels`` of the JSON.
         prefix_keys: Put the tar's name in front of every key, for tars that number their samples alike.
         on_error: What a sample that can't be indexed does: ``fail`` the run, or be ``skip``-ped and reported.
+        workers: Processes; each takes one tar at a time.
         name: The dataset's name; None takes the output folder's.
     """
 
@@ -50,7 +52,17 @@ class AdoptOptions:
     label: str | None = None
     prefix_keys: bool = False
     on_error: OnError = "fail"
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One tar to read."""
+
+    tar: Location
+    bytes: int
+    options: AdoptOptions
 
 
 @dataclass(slots=True)
@@ -71,7 +83,7 @@ def adopt(
     *,
     options: AdoptOptions,
     start: Callable[[int, int], None] = lambda _files, _bytes: None,
-    report: Callable[[Progress], None] = lambda _progress: None,
+    report: Report = lambda _progress: None,
 ) -> PackSummary:
     """Write an index and a manifest for existing tars.
 
@@ -92,11 +104,8 @@ def adopt(
     tars = _tars(sources)
     check_output(output, adopted=[tar for tar, _ in tars])
     start(len(tars), sum(num_bytes for _, num_bytes in tars))
-    indexed = []
-    for tar, num_bytes in tars:
-        found = _index_tar(tar, options)
-        indexed.append(found)
-        report(Progress(found.duration_s, num_bytes))
+    jobs = [_Job(tar, num_bytes, options) for tar, num_bytes in tars]
+    indexed = run_jobs(_index_tar, jobs, workers=options.workers, report=report)
     _check_keys(indexed)
     manifest = _write(indexed, output, options)
     unpacked = tuple(line for found in indexed for line in found.unpacked)
@@ -124,13 +133,18 @@ def _tars(sources: Sequence[Location]) -> list[tuple[Location, int]]:
     return tars
 
 
-def _index_tar(tar: Location, options: AdoptOptions) -> _Indexed:
-    if tar.is_local:
-        return _index_file(tar.local_path, tar, options)
-    with tempfile.TemporaryDirectory(prefix="shardkit-") as folder:
-        path = Path(folder) / "shard.tar"
-        path.write_bytes(read_bytes(tar))
-        return _index_file(path, tar, options)
+def _index_tar(job: _Job, report: Report) -> _Indexed:
+    if job.tar.is_local:
+        found = _index_file(job.tar.local_path, job.tar, job.options)
+    else:
+        with tempfile.TemporaryDirectory(prefix="shardkit-") as folder:
+            path = Path(folder) / "shard.tar"
+            with path.open("wb") as copy:
+                for start in range(0, job.bytes, _CHUNK):
+                    copy.write(read_range(job.tar, start, min(start + _CHUNK, job.bytes)))
+            found = _index_file(path, job.tar, job.options)
+    report(Progress(found.duration_s, job.bytes))
+    return found
 
 
 def _index_file(path: Path, tar: Location, options: AdoptOptions) -> _Indexed:

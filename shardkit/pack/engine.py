@@ -1,4 +1,4 @@
-"""Runs shard jobs on the processes of this machine."""
+"""Runs jobs, one for each shard, on the processes of this machine."""
 
 import multiprocessing
 import queue
@@ -6,27 +6,48 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from shardkit.core.errors import ShardkitError
-from shardkit.pack.shard import Progress, ShardJob, ShardOutcome, write_shard
 
 _POLL_S = 0.1
 _state: dict[str, Any] = {}  # of a worker process: its progress queue and stop flag, set once by _start
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One input done: seconds of audio that came of it, and its bytes."""
+
+    duration_s: float
+    num_bytes: int
+
+
+Report = Callable[[Progress], None]
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
 
 
 class _StoppedError(Exception):
     """Another job failed; this one gives up."""
 
 
-def run_jobs(jobs: Sequence[ShardJob], *, workers: int, report: Callable[[Progress], None]) -> list[ShardOutcome]:
+def run_jobs(
+    work: Callable[[Job, Report], Outcome], jobs: Sequence[Job], *, workers: int, report: Report
+) -> list[Outcome]:
     """Return the outcome of each job, in the order of the jobs, whatever the number of workers.
 
+    Args:
+        work: Does one job; a function of a module, so that other processes find it.
+        jobs: Plain values: they are sent to other processes, as the outcomes are sent back.
+        workers: Processes; with one, or one job, all is done in this process.
+        report: Called in this process with what the jobs report.
+
     Raises:
-        ShardkitError: The first failure; the other jobs are stopped and leave nothing behind.
+        ShardkitError: The first failure; the other jobs are stopped.
     """
     if workers == 1 or len(jobs) <= 1:
-        return [write_shard(job, report) for job in jobs]
+        return [work(job, report) for job in jobs]
     # Spawned, not forked: a forked child would inherit threads and open connections to storage.
     context = multiprocessing.get_context("spawn")
     progress: Any = context.Queue()
@@ -34,21 +55,19 @@ def run_jobs(jobs: Sequence[ShardJob], *, workers: int, report: Callable[[Progre
     pool = ProcessPoolExecutor(
         min(workers, len(jobs)), mp_context=context, initializer=_start, initargs=(progress, stop)
     )
-    futures = [pool.submit(_run, job) for job in jobs]
+    futures = [pool.submit(_run, work, job) for job in jobs]
     try:
         _follow(futures, progress, report)
         return [future.result() for future in futures]
     except BrokenProcessPool as err:
-        raise ShardkitError(
-            "a packing process died, perhaps for want of memory; run again with fewer --workers"
-        ) from err
+        raise ShardkitError("a process died, perhaps for want of memory; run again with fewer --workers") from err
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         progress.close()
 
 
-def _follow(futures: Sequence[Future[ShardOutcome]], progress: Any, report: Callable[[Progress], None]) -> None:
+def _follow(futures: Sequence[Future[Any]], progress: Any, report: Report) -> None:
     """Pass on progress until every job is done; raise the first failure as soon as it happens."""
     pending = set(futures)
     while pending:
@@ -59,7 +78,7 @@ def _follow(futures: Sequence[Future[ShardOutcome]], progress: Any, report: Call
     _drain(progress, report)
 
 
-def _drain(progress: Any, report: Callable[[Progress], None]) -> None:
+def _drain(progress: Any, report: Report) -> None:
     while True:
         try:
             report(progress.get_nowait())
@@ -72,10 +91,10 @@ def _start(progress: Any, stop: Any) -> None:
     _state.update(progress=progress, stop=stop)
 
 
-def _run(job: ShardJob) -> ShardOutcome:
+def _run(work: Callable[[Job, Report], Outcome], job: Job) -> Outcome:
     def report(progress: Progress) -> None:
         if _state["stop"].is_set():
             raise _StoppedError
         _state["progress"].put(progress)
 
-    return write_shard(job, report)
+    return work(job, report)

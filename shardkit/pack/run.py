@@ -18,13 +18,13 @@ from shardkit.pack.commit import (
     remove_strays,
     report_lines,
 )
-from shardkit.pack.engine import run_jobs
+from shardkit.pack.engine import Progress, run_jobs
 from shardkit.pack.estimate import bytes_ratios
 from shardkit.pack.fields import check_field_names, field_kinds
 from shardkit.pack.inputs import InputOptions, PackInput, read_inputs
 from shardkit.pack.options import PackOptions
 from shardkit.pack.plan import plan_shards
-from shardkit.pack.shard import Progress, ShardJob, ShardOutcome
+from shardkit.pack.shard import ShardJob, ShardOutcome, write_shard
 from shardkit.storage.location import Location
 from shardkit.storage.store import make_folder, write_bytes
 
@@ -82,7 +82,7 @@ def pack(
         for plan in plans
     ]
     make_folder(output)
-    outcomes = run_jobs(jobs, workers=options.workers, report=report)
+    outcomes = run_jobs(write_shard, jobs, workers=options.workers, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
     manifest = _manifest(found, outcomes, kinds, columns, options, output)
     unpacked.sort(key=lambda line: (line.path, line.where))

@@ -1,7 +1,7 @@
 """The work of one process: write one shard and its index."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from shardkit.format.hashing import FileHash, file_hash
 from shardkit.format.index import IndexRow, dump_index
 from shardkit.format.manifest import ShardInfo
 from shardkit.format.tar import TarWriter
+from shardkit.pack.engine import Progress, Report
 from shardkit.pack.inputs import PackInput, Unpacked
 from shardkit.pack.options import OnError
 from shardkit.pack.plan import ShardPlan
@@ -23,14 +24,6 @@ from shardkit.storage.location import Location
 from shardkit.storage.store import publish, write_bytes
 
 PARTIAL_PREFIX = ".shardkit-partial-"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One input done."""
-
-    duration_s: float
-    num_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +61,7 @@ class _HashedFile:
         self.hash.update(data)
 
 
-def write_shard(job: ShardJob, report: Callable[[Progress], None]) -> ShardOutcome:
+def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
     """Write the tar and the index of a shard; each appears under its name only when whole.
 
     Args:
