@@ -33,7 +33,8 @@ _AUDIO_FACTS = [
     ("peak", pa.float32()),
     ("loudness_lufs", pa.float32()),
 ]
-_AUDIO_TRACKS = [("seek_table", pa.binary()), ("loudness_track", pa.binary())]
+# Large: in memory a dataset's tracks are one array, and a small one ends at 2 GiB: 60,000 hours at 10 bytes a second.
+_AUDIO_TRACKS = [("seek_table", pa.large_binary()), ("loudness_track", pa.large_binary())]
 _MEMBER_TYPES: dict[FieldKind, pa.DataType] = {
     "audio": pa.struct(_PLACE + _AUDIO_FACTS + _AUDIO_TRACKS),
     "array": pa.struct([*_PLACE, ("hop_s", pa.float64())]),
