@@ -31,7 +31,10 @@ class ShardInfo(_Model):
     path: str = Field(description="The tar: relative to the dataset's folder, or an absolute URL or path.")
     bytes: int = Field(ge=0, description="Size of the tar.")
     hash: Hash = Field(description="xxh3 (128 bit) of the tar's bytes.")
-    index: str = Field(description="The Parquet index of the tar, relative to the dataset's folder.")
+    index: str = Field(
+        pattern=r"^[^./][^/]*/[^/]+\.parquet$",
+        description="The Parquet index of the tar, SPLIT/NAME.parquet in the dataset's folder.",
+    )
     index_hash: Hash = Field(description="xxh3 (128 bit) of the index's bytes.")
     samples: int = Field(ge=0, description="Rows of the index.")
     duration_s: float = Field(ge=0, description="Seconds of primary audio.")

@@ -16,13 +16,21 @@ from typing import Any, BinaryIO
 
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import transcode
-from shardkit.core.errors import FormatError, InputError, ShardkitError
+from shardkit.core.errors import AudioError, FormatError, InputError
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, IndexRow, MemberEntry, dump_index, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
 from shardkit.format.tar import TarMember, scan, split_name
 from shardkit.pack.columns import arrow_type, column_name
-from shardkit.pack.commit import REPORT_NAME, PackSummary, build_manifest, check_output, report_lines
+from shardkit.pack.commit import (
+    REPORT_NAME,
+    PackSummary,
+    build_manifest,
+    check_no_dataset,
+    claim_output,
+    remove_mark,
+    report_lines,
+)
 from shardkit.pack.engine import Progress, Report, run_jobs
 from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extension
 from shardkit.pack.inputs import Unpacked
@@ -102,15 +110,17 @@ def adopt(
     began = time.monotonic()
     check_split_name(options.split, where="--split")
     tars = _tars(sources)
-    check_output(output, adopted=[tar for tar, _ in tars])
+    check_no_dataset(output)
     start(len(tars), sum(num_bytes for _, num_bytes in tars))
     jobs = [_Job(tar, num_bytes, options) for tar, num_bytes in tars]
     indexed = run_jobs(_index_tar, jobs, workers=options.workers, report=report)
     _check_keys(indexed)
+    claim_output(output, beside_tars=True)
     manifest = _write(indexed, output, options)
     unpacked = tuple(line for found in indexed for line in found.unpacked)
     write_bytes(output / REPORT_NAME, report_lines(unpacked))
     write_bytes(output / MANIFEST_NAME, dump_manifest(manifest))
+    remove_mark(output)
     return PackSummary(
         output=str(output),
         totals=manifest.totals,
@@ -154,7 +164,7 @@ def _index_file(path: Path, tar: Location, options: AdoptOptions) -> _Indexed:
         for key, members in _samples(list(scan(file, where=str(tar)))):
             try:
                 row = _row(key, members, file, tar, options)
-            except ShardkitError as err:
+            except (AudioError, FormatError, InputError) as err:
                 if options.on_error == "fail":
                     raise
                 found.unpacked.append(Unpacked(path=f"{tar.name}/{key}", where=str(tar), reason=str(err)))

@@ -12,9 +12,11 @@ from shardkit.format.manifest import MANIFEST_NAME, FieldInfo, FieldKind, Manife
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.shard import PARTIAL_PREFIX
 from shardkit.storage.location import Location
-from shardkit.storage.store import check_writable, exists, list_files, remove, remove_leftovers
+from shardkit.storage.store import exists, list_files, remove, remove_leftovers, write_bytes
 
 REPORT_NAME = "report.jsonl"
+MARK_NAME = "shardkit.packing"  # there from before the first shard until after the manifest
+_MARK = b"A pack is under way here, or was interrupted: run the same command again to finish it.\n"
 _SHARD_FILE = re.compile(r"[^/]+/[0-9]{6,}\.(tar|parquet)")
 
 
@@ -59,25 +61,39 @@ class PackSummary:
         }
 
 
-def check_output(output: Location, *, adopted: Sequence[Location] = ()) -> None:
-    """Raise unless a dataset can be written there.
+def claim_output(output: Location, *, beside_tars: bool = False) -> bool:
+    """Mark a folder as one that a dataset is being written to; ``remove_mark`` ends that.
 
     Args:
-        output: The folder.
-        adopted: Tars that may lie in it already.
+        output: The folder; new, empty, or left by a run that was interrupted, which its mark tells.
+        beside_tars: Whether it may hold other files, as the folder of tars that are adopted does.
+
+    Returns:
+        Whether an interrupted run left something there.
 
     Raises:
-        InputError: It holds a dataset, or files of another kind.
+        InputError: It holds a dataset, or files that would be in the way.
         StorageError: It can't be written.
     """
+    check_no_dataset(output)
+    names = [name for name, _ in list_files(output)]
+    interrupted = MARK_NAME in names
+    in_the_way = [name for name in names if not beside_tars or name == REPORT_NAME or _is_index(name)]
+    if in_the_way and not interrupted:
+        raise InputError(f"{output}: not empty, it holds {in_the_way[0]!r}; choose a new or an empty folder")
+    write_bytes(output / MARK_NAME, _MARK)
+    return interrupted
+
+
+def check_no_dataset(output: Location) -> None:
+    """Raise if a dataset is there already, before any input is looked at."""
     if exists(output / MANIFEST_NAME):
         raise InputError(f"{output}: already holds a dataset ({MANIFEST_NAME}); choose another folder or remove it")
-    own = {str(tar) for tar in adopted}
-    there = list_files(output)
-    foreign = [name for name, _ in there if not _is_ours(name) and str(output / name) not in own]
-    if foreign and not adopted:
-        raise InputError(f"{output}: not empty, it holds {foreign[0]!r}; choose a new or an empty folder")
-    check_writable(output)
+
+
+def remove_mark(output: Location) -> None:
+    """Say that nothing is under way any more."""
+    remove(output / MARK_NAME)
 
 
 def build_manifest(
@@ -115,19 +131,19 @@ def report_lines(unpacked: Sequence[Unpacked]) -> bytes:
 
 
 def remove_strays(output: Location, manifest: Manifest) -> None:
-    """Remove what an earlier run that never committed, or was killed, left behind under other names."""
+    """Remove what an interrupted run left behind under other names; for folders that it alone has written to."""
     remove_leftovers(output)
-    kept = {name for shard in manifest.shards for name in (shard.path, shard.index)} | {REPORT_NAME}
+    kept = {name for shard in manifest.shards for name in (shard.path, shard.index)} | {REPORT_NAME, MARK_NAME}
     for name, _ in list_files(output):
-        if name not in kept and _is_ours(name):
+        if name not in kept and _SHARD_FILE.fullmatch(name):
             remove(output / name)
     if output.is_local:
         for folder in output.local_path.glob(f"{PARTIAL_PREFIX}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_ours(name: str) -> bool:
-    return bool(_SHARD_FILE.fullmatch(name)) or name == REPORT_NAME or name.startswith(PARTIAL_PREFIX)
+def _is_index(name: str) -> bool:
+    return bool(_SHARD_FILE.fullmatch(name)) and name.endswith(".parquet")
 
 
 def _natural(label: str) -> tuple[tuple[int, int, str], ...]:

@@ -1,8 +1,10 @@
 """Runs jobs, one for each shard, on the processes of this machine."""
 
 import multiprocessing
+import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -88,7 +90,16 @@ def _drain(progress: Any, report: Report) -> None:
 
 def _start(progress: Any, stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sets the stop flag
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _state.update(progress=progress, stop=stop)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has gone: a worker that lives on would write into a later run's output."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(work: Callable[[Job, Report], Outcome], job: Job) -> Outcome:

@@ -54,5 +54,5 @@ def _ratio(item: PackInput, options: PackOptions) -> float | None:
                 encoded = len(sink.getvalue())
             depth = 1.5 if audio.subtype == "PCM_24" else 1.0
             return float(scale * depth * encoded * audio.frames / max(1, excerpt) / max(1, size(item.location)))
-    except (OSError, RuntimeError, TypeError):  # what soundfile raises on what is not audio
+    except (RuntimeError, TypeError):  # what soundfile raises on what is not audio
         return None

@@ -6,6 +6,7 @@ recordings of its kind (``shardkit.pack.estimate``).
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -88,7 +89,8 @@ def split_groups(groups: Collection[str], options: PackOptions) -> dict[str, str
     split_of = {group: names[int(np.searchsorted(bounds, point, side="right")) - 1] for group, point in points.items()}
     for index, name in enumerate(names):
         if name not in split_of.values():
-            spare = [group for group in points if list(split_of.values()).count(split_of[group]) > 1]
+            sizes = Counter(split_of.values())
+            spare = [group for group in points if sizes[split_of[group]] > 1]
             low, high = bounds[index], bounds[index + 1]
             split_of[min(spare, key=lambda group: max(low - points[group], points[group] - high))] = name
     return split_of

@@ -14,7 +14,9 @@ from shardkit.pack.commit import (
     REPORT_NAME,
     PackSummary,
     build_manifest,
-    check_output,
+    check_no_dataset,
+    claim_output,
+    remove_mark,
     remove_strays,
     report_lines,
 )
@@ -26,7 +28,7 @@ from shardkit.pack.options import PackOptions
 from shardkit.pack.plan import plan_shards
 from shardkit.pack.shard import ShardJob, ShardOutcome, write_shard
 from shardkit.storage.location import Location
-from shardkit.storage.store import make_folder, write_bytes
+from shardkit.storage.store import write_bytes
 
 
 def pack(
@@ -69,7 +71,7 @@ def pack(
     check_field_names(inputs.members)
     if inputs.split_column and options.splits:
         raise InputError(f"splits are given as fractions and as the column {inputs.split_column!r}; choose one")
-    check_output(output)
+    check_no_dataset(output)
     found, unpacked = read_inputs(source, inputs)
     kinds = field_kinds(found)
     hops_s = _checked_hops(hops_s or {}, kinds)
@@ -81,14 +83,16 @@ def pack(
         ShardJob(plan=plan, output=output, transcode=transcode, schema=schema, hops_s=hops_s, on_error=options.on_error)
         for plan in plans
     ]
-    make_folder(output)
+    interrupted = claim_output(output)
     outcomes = run_jobs(write_shard, jobs, workers=options.workers, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
     manifest = _manifest(found, outcomes, kinds, columns, options, output)
     unpacked.sort(key=lambda line: (line.path, line.where))
     write_bytes(output / REPORT_NAME, report_lines(unpacked))
-    remove_strays(output, manifest)
+    if interrupted:
+        remove_strays(output, manifest)
     write_bytes(output / MANIFEST_NAME, dump_manifest(manifest))
+    remove_mark(output)
     return PackSummary(
         output=str(output),
         totals=manifest.totals,

@@ -10,7 +10,14 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
-from shardkit.core.errors import ShardkitError, StorageError
+from shardkit.core.errors import (
+    AudioError,
+    FormatError,
+    InputError,
+    NotFoundError,
+    ShardkitError,
+    StorageError,
+)
 from shardkit.format.hashing import FileHash, file_hash
 from shardkit.format.index import IndexRow, dump_index
 from shardkit.format.manifest import ShardInfo
@@ -116,7 +123,8 @@ def _partial_folder(output: Location) -> Iterator[Path]:
 def _try_prepare(item: PackInput, job: ShardJob, outcome: ShardOutcome) -> Prepared | None:
     try:
         return prepare(item, job.transcode, hops_s=job.hops_s)
-    except ShardkitError as err:
+    except (AudioError, FormatError, InputError, NotFoundError) as err:
+        # Other storage errors are not the recording's fault: leaving it out would lose it for a passing outage.
         if job.on_error == "fail":
             raise
         outcome.unpacked.append(Unpacked(path=item.path, where=item.where, reason=str(err)))

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from shardkit.storage.location import Location, locate
+from shardkit.storage.location import HTTP, Location, locate
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
@@ -11,13 +11,17 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 def resolve(folder: Location, reference: str) -> Location:
     """Return the location of a reference: a URL, an absolute path, or a path relative to ``folder``.
 
-    A URL of the folder's own protocol is opened with the folder's options.
+    A URL of the folder's own protocol is opened with the folder's options; over HTTP only one of its own host, since
+    the options may hold a password that another host must not see.
 
     >>> str(resolve(locate("s3://bucket/speech"), "../music/a b.flac"))
     's3://bucket/music/a b.flac'
     """
     if _URL.match(reference):
-        same = reference.partition("://")[0].lower() == folder.protocol
+        protocol, _, rest = reference.partition("://")
+        same = protocol.lower() == folder.protocol
+        if folder.protocol in HTTP:
+            same = same and rest.partition("/")[0] == folder.path.partition("/")[0]
         return locate(reference, folder.options if same else None)
     if folder.is_local and Path(reference).is_absolute():
         return locate(reference)

@@ -185,7 +185,7 @@ def _mask_names(sources: Sequence[Source], names: Sequence[str] | None) -> tuple
     for name in names or ():
         if name not in known:
             raise InputError(f"mask_names: no interval is called {name!r}; there is {', '.join(known) or 'none'}")
-    return known if names is None else tuple(names)
+    return known if names is None else tuple(dict.fromkeys(names))
 
 
 def _metadata_columns(sources: Sequence[Source], name: str) -> list[Any]:

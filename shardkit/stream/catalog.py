@@ -1,5 +1,6 @@
 """The index of a dataset in memory: what to read, where it lies and how to decode it, by row number."""
 
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -130,6 +131,10 @@ class Catalog:
     table: pa.Table
     shard_of_row: NDArray[np.int64]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs: what is derived from the table is derived again there."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     @cached_property
     def tars(self) -> tuple[Location, ...]:
         """The tar of each shard."""
@@ -183,6 +188,8 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
         raise InputError(f"{location}: no split {split!r}; it has {', '.join(manifest.splits)}")
     wanted = tuple(manifest.splits) if split in (None, "all") else (str(split),)
     shards = tuple(shard for shard in manifest.shards if shard.split in wanted)
+    if not shards:
+        raise FormatError(f"{location}: its manifest names no shards of {', '.join(wanted)}; pack it again")
     with ThreadPoolExecutor(_INDEX_READERS) as pool:
         tables = list(pool.map(lambda shard: load_shard_index(location, shard), shards))
     return Catalog(

@@ -123,7 +123,7 @@ class View:
         Raises:
             InputError: Not a condition, or no such column.
         """
-        return View(self.catalog, self.rows[matching_rows(self.table(), condition)])
+        return View(self.catalog, self.rows[matching_rows(self.catalog.table, condition)[self.rows]])
 
     def take(self, num_rows: int) -> "View":
         """Return the first ``num_rows`` rows (in packed order, which is random unless packed otherwise)."""

@@ -25,10 +25,10 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: pc.greater_equal,
 }
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: pc.add,
-    ast.Sub: pc.subtract,
-    ast.Mult: pc.multiply,
-    ast.Div: pc.divide,
+    ast.Add: pc.add_checked,
+    ast.Sub: pc.subtract_checked,
+    ast.Mult: pc.multiply_checked,
+    ast.Div: lambda left, right: pc.divide(pc.cast(left, pa.float64()), pc.cast(right, pa.float64())),
 }
 _METHODS: dict[str, Callable[..., Any]] = {
     "startswith": lambda text, part: pc.starts_with(text, pattern=part),
@@ -57,6 +57,8 @@ def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
         result = _Evaluator(table, condition).visit(tree.body)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as err:
         raise InputError(f"where({condition!r}): these types can't be compared: {err}") from err
+    except (AttributeError, TypeError, OverflowError, RecursionError) as err:
+        raise InputError(f"where({condition!r}): not a condition over the columns: {err}; use {_ALLOWED}") from err
     if isinstance(result, pa.Scalar | bool):
         result = pa.array([bool(result)] * len(table))
     if not hasattr(result, "type") or not pa.types.is_boolean(result.type):
@@ -136,6 +138,8 @@ class _Evaluator(ast.NodeVisitor):
             return self._contains(left, right)
         if isinstance(op, ast.NotIn):
             return pc.invert(self._contains(left, right))
+        if left is None and isinstance(op, ast.Eq | ast.NotEq):
+            left, right = right, left
         if isinstance(op, ast.Is | ast.IsNot) or right is None:
             if right is not None:
                 return self.generic_visit(node)

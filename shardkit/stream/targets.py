@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from shardkit.core.errors import FormatError
 from shardkit.stream.catalog import Catalog
 
 
@@ -17,6 +18,10 @@ class LabelRows:
         column = _combined(catalog.table.column("labels"))
         self._offsets = _offsets(column)
         self._classes = _numbers(pc.list_flatten(column), classes)
+        if (self._classes < 0).any():
+            raise FormatError(
+                f"{catalog.location}: a label in the index is not in the manifest's vocabulary; run verify"
+            )
 
     def fill(self, row: int, target: NDArray[np.float32]) -> None:
         """Set the classes of a row in ``target``, (class,)."""
@@ -46,6 +51,8 @@ class IntervalRows:
         """
         num, den = hop
         for i in range(self._offsets[row], self._offsets[row + 1]):
+            if self._names[i] < 0:
+                continue  # an interval that no mask was asked for
             first, last = max(self._starts[i], start) - start, min(self._stops[i], stop) - start
             if first < last:
                 target[self._names[i], first * den // num : -(-last * den // num)] = 1.0
@@ -62,5 +69,6 @@ def _offsets(column: pa.ListArray) -> NDArray[np.int64]:
 
 
 def _numbers(names: pa.Array, vocabulary: Sequence[str]) -> NDArray[np.int64]:
-    found = pc.index_in(names, value_set=pa.array(list(vocabulary), type=pa.string()))
+    """Return the place of each name in the vocabulary, -1 for those that are not in it."""
+    found = pc.fill_null(pc.index_in(names, value_set=pa.array(list(vocabulary), type=pa.string())), -1)
     return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.int64)
