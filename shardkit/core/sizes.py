@@ -25,8 +25,9 @@ def parse_size(text: str | int, *, what: str) -> int:
     >>> parse_size("1.5 KiB", what="size")
     1536
     """
-    if isinstance(text, int):
+    if isinstance(text, int) and text > 0:
         return text
+    text = str(text)
     match = _PATTERN.fullmatch(text)
     unit = match.group(2).upper() if match else None
     if match is None or unit not in _UNITS:

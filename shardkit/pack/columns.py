@@ -4,6 +4,7 @@ Text from a CSV becomes a number only where nothing is lost by it: ``007`` stays
 a number, and so does a column in which one cell is not a number.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 from shardkit.core.errors import InputError
 from shardkit.format.index import RESERVED
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _BOOLEANS = {"true": True, "false": False}
 
@@ -32,10 +33,12 @@ def typed_text(cells: Sequence[str]) -> list[Any]:
 
     >>> typed_text(["1", "", "3"]), typed_text(["007", "12"]), typed_text(["1", "2.5"])
     ([1, None, 3], ['007', '12'], [1.0, 2.5])
+    >>> typed_text(["1234567890123456789012", "1.5"]), typed_text(["1234e567"])
+    (['1234567890123456789012', '1.5'], ['1234e567'])
     """
     filled = [cell for cell in cells if cell != ""]
     convert: Any = str
-    if filled and all(_INTEGER.fullmatch(cell) and cell != "-0" for cell in filled):
+    if filled and all(_is_integer(cell) for cell in filled):
         convert = int
     elif filled and all(_is_decimal(cell) for cell in filled):
         convert = float
@@ -57,6 +60,15 @@ def arrow_type(name: str, values: Sequence[Any], *, where: str) -> pa.DataType:
     return pa.string() if pa.types.is_null(found) else found
 
 
+def _is_integer(cell: str) -> bool:
+    return _INTEGER.fullmatch(cell) is not None and cell != "-0" and -(2**63) <= int(cell) < 2**63
+
+
 def _is_decimal(cell: str) -> bool:
+    """Tell whether a float has the cell's value: a long id is no number, and neither is the hash 1234e567."""
     match = _DECIMAL.fullmatch(cell)
-    return match is not None and (match.group(1) is not None or match.group(2) is not None)
+    if match is None or (match.group(1) is None and match.group(2) is None):
+        return False
+    if cell.lstrip("+-").isdigit():
+        return float(cell) == int(cell)
+    return math.isfinite(float(cell))

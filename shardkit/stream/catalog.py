@@ -1,8 +1,9 @@
 """The index of a dataset in memory: what to read, where it lies and how to decode it, by row number."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from shardkit.audio.decode import AudioMember
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.seektable import SeekTable
-from shardkit.core.errors import CorruptDataError, FormatError, InputError
+from shardkit.core.errors import AudioError, CorruptDataError, FormatError, InputError
 from shardkit.core.loudness import dequantise
 from shardkit.format.index import load_index
 from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
@@ -233,3 +234,12 @@ def read_manifest(location: Location) -> Manifest:
             f"{location}: no {MANIFEST_NAME} in it, so no dataset: pack it with 'shardkit pack', finish a pack that "
             "was interrupted by running it again, or adopt existing tars with 'shardkit index'"
         ) from None
+
+
+@contextmanager
+def located(catalog: Catalog, field: str, row: int) -> Iterator[None]:
+    """Say in an error where the member lies that it is about."""
+    try:
+        yield
+    except (AudioError, FormatError) as err:
+        raise type(err)(f"{catalog.place(field, row)}: {err}; run 'shardkit verify {catalog.location}'") from err

@@ -1,15 +1,13 @@
 """Fields beside the primary audio: stems and paired targets, arrays, text."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from shardkit.core.errors import InputError
 from shardkit.format.index import PRIMARY
 from shardkit.storage.traffic import Traffic
-from shardkit.stream.piece import read_member
 from shardkit.stream.plan import Draw, Source
-from shardkit.stream.sample import load_array
+from shardkit.stream.sample import read_value
 
 
 def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -38,12 +36,5 @@ def read_other_field(source: Source, name: str, draw: Draw, traffic: Traffic) ->
     columns = catalog.fields.get(name)
     if columns is None or not columns.present[draw.row]:
         return None
-    data = read_member(catalog, name, draw.row, traffic=traffic)
-    kind = catalog.manifest.fields[name].kind
-    if kind == "array":
-        rate = int(catalog.fields[PRIMARY].sample_rate[draw.row])
-        bounds = draw.start / rate, draw.stop / rate
-        return load_array(data, columns.hop_s(draw.row), *bounds, where=catalog.place(name, draw.row))
-    if kind == "json":
-        return json.loads(data)
-    return data.decode() if kind == "text" else data
+    rate = int(catalog.fields[PRIMARY].sample_rate[draw.row])
+    return read_value(catalog, name, draw.row, draw.start / rate, draw.stop / rate, traffic=traffic)

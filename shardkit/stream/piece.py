@@ -1,7 +1,5 @@
 """A piece of audio: some samples of one member, the bytes that hold them, and how those are decoded."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.decode import AudioMember, byte_range, decode
-from shardkit.core.errors import AudioError, CorruptDataError, FormatError
+from shardkit.core.errors import CorruptDataError
 from shardkit.format.hashing import member_hash
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.storage.traffic import Traffic
-from shardkit.stream.catalog import Catalog
+from shardkit.stream.catalog import Catalog, located
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Piece:
     def of(cls, catalog: Catalog, field: str, row: int, start: int, stop: int) -> Self:
         """Return the piece for samples [start, stop) of a member."""
         columns = catalog.fields[field]
-        with _located(catalog, field, row):
+        with located(catalog, field, row):
             member = columns.member(row)
             first, last = byte_range(member, start, stop)
         offset = int(columns.offset[row])
@@ -56,18 +54,8 @@ class Piece:
         if len(data) == self.member.size:
             check_member(self.catalog, self.field, self.row, data)
         first = self.lo - int(self.catalog.fields[self.field].offset[self.row])
-        with _located(self.catalog, self.field, self.row):
+        with located(self.catalog, self.field, self.row):
             return decode(self.member, data, first, self.start, self.stop)
-
-
-@contextmanager
-def _located(catalog: Catalog, field: str, row: int) -> Iterator[None]:
-    """Say in an error where the member lies that it is about."""
-    try:
-        yield
-    except (AudioError, FormatError) as err:
-        where = catalog.place(field, row)
-        raise type(err)(f"{where}: {err}; run 'shardkit verify {catalog.location}'") from err
 
 
 def read_audio(catalog: Catalog, field: str, row: int, start: int, stop: int) -> NDArray[np.float32]:

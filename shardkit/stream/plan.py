@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shardkit.audio.resample import check_mix
 from shardkit.core.crops import Crop
-from shardkit.core.errors import InputError
+from shardkit.core.errors import AudioError, InputError
 from shardkit.core.order import MixedOrder, OnePassOrder
 from shardkit.core.random import uniform
 from shardkit.format.index import PRIMARY
-from shardkit.stream.catalog import Catalog
+from shardkit.stream.catalog import Catalog, located
 from shardkit.stream.dataset import View
 
 
@@ -85,12 +86,13 @@ class Planner:
         frames = int(audio.frames[row])
         if self._crop is None:
             return Draw(source, row, 0, frames)
-        start, stop = self._crop.place(
-            frames=frames,
-            sample_rate=int(audio.sample_rate[row]),
-            energies=audio.energies(row) if self._crop.needs_loudness else None,
-            uniform=chance,
-        )
+        with located(view.catalog, PRIMARY, row):
+            start, stop = self._crop.place(
+                frames=frames,
+                sample_rate=int(audio.sample_rate[row]),
+                energies=audio.energies(row) if self._crop.needs_loudness else None,
+                uniform=chance,
+            )
         return Draw(source, row, start, stop)
 
 
@@ -123,14 +125,24 @@ def common_channels(sources: Sequence[Source], channels: int | None) -> int:
     if channels is not None:
         if channels < 1:
             raise InputError(f"channels is {channels}; it must be at least 1")
+        for source in sources:
+            for stored in np.unique(source.catalog.fields[PRIMARY].channels[source.view.rows]).tolist():
+                try:
+                    check_mix(stored, channels)
+                except AudioError as err:
+                    raise InputError(f"source {source.name!r}: {err}") from err
         return channels
     return _common(sources, "channels", "channels")
 
 
-def check_crop(sources: Sequence[Source], crop: Crop | None) -> None:
-    """Raise if the crop is longer than every recording, so that every batch would be padding."""
+def check_crop(sources: Sequence[Source], crop: Crop | None, *, sample_rate: int) -> None:
+    """Raise if the crop is shorter than a sample, or longer than every recording so that every batch is padding."""
     if crop is None:
         return
+    slowest = min(int(source.catalog.fields[PRIMARY].sample_rate[source.view.rows].min()) for source in sources)
+    slowest = min(slowest, sample_rate)
+    if crop.duration_s * slowest < 1:
+        raise InputError(f"the crop of {crop.duration_s:g} s is shorter than a sample at {slowest} Hz")
     longest_s, name = max((_longest_s(source.view), source.name) for source in sources)
     if crop.duration_s > longest_s:
         raise InputError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shardkit.core.errors import CorruptDataError, InputError
 from shardkit.format.index import PRIMARY, RESERVED
+from shardkit.storage.traffic import Traffic
 from shardkit.stream.catalog import Catalog
 from shardkit.stream.piece import read_audio, read_member, stem_bounds
 
@@ -105,13 +106,27 @@ def _read_field(catalog: Catalog, name: str, row: int, start: int, stop: int) ->
         if first == last:
             return Audio(np.zeros((int(columns.channels[row]), 0), dtype=np.float32), stem_rate)
         return Audio(read_audio(catalog, name, row, first, last), stem_rate)
-    data = read_member(catalog, name, row)
-    kind = catalog.manifest.fields[name].kind
+    return read_value(catalog, name, row, start / rate, stop / rate)
+
+
+def read_value(
+    catalog: Catalog, name: str, row: int, start_s: float, stop_s: float, *, traffic: Traffic | None = None
+) -> Any:
+    """Return a field that is not audio: an array or its rows in [start_s, stop_s), text, parsed JSON, or bytes.
+
+    Raises:
+        CorruptDataError: The member is not what its kind says, or its bytes are not those that were packed.
+    """
+    data = read_member(catalog, name, row, traffic=traffic)
+    kind, where = catalog.manifest.fields[name].kind, catalog.place(name, row)
     if kind == "array":
-        return load_array(data, columns.hop_s(row), start / rate, stop / rate, where=catalog.place(name, row))
-    if kind == "json":
-        return json.loads(data)
-    return data.decode() if kind == "text" else data
+        return load_array(data, catalog.fields[name].hop_s(row), start_s, stop_s, where=where)
+    if kind == "binary":
+        return data
+    try:
+        return json.loads(data) if kind == "json" else data.decode()
+    except ValueError as err:
+        raise CorruptDataError(f"{where}: not {'JSON' if kind == 'json' else 'text in UTF-8'}: {err}") from err
 
 
 def load_array(data: bytes, hop_s: float | None, start_s: float, stop_s: float, *, where: str) -> NDArray[Any]:
@@ -123,6 +138,8 @@ def load_array(data: bytes, hop_s: float | None, start_s: float, stop_s: float, 
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError) as err:
         raise CorruptDataError(f"{where}: not a plain .npy array: {err}") from err
+    if hop_s is not None and array.ndim == 0:
+        raise CorruptDataError(f"{where}: an array without axes has no rows each {hop_s:g} s")
     if hop_s is None:
         return array  # type: ignore[no-any-return]
     # A bound that is a whole number of hops must not gain a row through rounding.

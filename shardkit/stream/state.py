@@ -38,6 +38,8 @@ def load_state(state: Mapping[str, Any], expected: Mapping[str, str], *, global_
     if state["version"] != STATE_VERSION:
         raise StateError(f"state version {state['version']}, this shardkit reads {STATE_VERSION}")
     found = state["fingerprint"]
+    if not isinstance(found, Mapping):
+        raise StateError(f"not the state of a stream: its fingerprint is {found!r}; pass what state_dict() returned")
     differs = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
     if differs:
         raise StateError(

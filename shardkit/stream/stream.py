@@ -6,13 +6,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 
 from shardkit.core.crops import Crop
-from shardkit.core.errors import InputError
+from shardkit.core.errors import InputError, ShardkitError
 from shardkit.core.mixture import SLOTS, weights_in_order
 from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder, Shuffle, SourceRows
 from shardkit.core.sizes import parse_size
@@ -86,13 +86,14 @@ class Stream:
     ) -> None:
         self._sources = _named(sources)
         check_sources(self._sources)
-        check_crop(self._sources, crop)
         self.rank, self.world_size = resolve_ranks(rank, world_size)
         self.batch_size = _positive(batch_size, "batch_size")
         self.crop = crop
         self.passes = passes
         self._threads = _positive(_default_threads(self._sources) if threads is None else threads, "threads")
         self._memory = parse_size(memory, what="memory")
+        if mask_names is not None and mask_hop is None:
+            raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
         self._options = BatchOptions(
             sample_rate=common_rate(self._sources, sample_rate),
             channels=common_channels(self._sources, channels),
@@ -102,6 +103,7 @@ class Stream:
             fields=fields,
             metadata=metadata,
         )
+        check_crop(self._sources, crop, sample_rate=self._options.sample_rate)
         self._counters = Counters([source.name for source in self._sources])
         self._assembler = Assembler(self._sources, self._options, self._counters.traffic)
         shuffle = Shuffle(kind=shuffle) if isinstance(shuffle, str) else shuffle
@@ -171,9 +173,8 @@ class Stream:
 
     @property
     def position(self) -> int:
-        """Where the next iteration begins: 0 again once a one-pass stream has ended."""
-        end = self._planner.num_positions
-        return 0 if end is not None and self._position >= end else self._position
+        """Where the next iteration begins: 0 again once an iteration of a one-pass stream has come to its end."""
+        return self._position
 
     def __len__(self) -> int:
         """Return the number of batches of a one-pass stream.
@@ -189,8 +190,18 @@ class Stream:
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches from the current position on."""
         for batch in self.batches(self.position):
-            self._position = batch.position
+            self.advance(batch.position)
             yield batch
+        self.advance(None)
+
+    def advance(self, position: int | None) -> None:
+        """Note how far a consumer of ``batches`` has come, so that the state says so.
+
+        Args:
+            position: ``Batch.position`` of the last batch that was used; None: the end, so the next iteration begins
+                anew. (A state that was taken at the last batch still has nothing left to deliver.)
+        """
+        self._position = 0 if position is None else position
 
     def batches(self, position: int, *, step: int = 1) -> Iterator[Batch]:
         """Yield this rank's batches from a position on, leaving the stream's own position alone.
@@ -201,20 +212,27 @@ class Stream:
         """
         end = self._planner.num_positions
         pending: deque[Pending] = deque()
+        failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
         ahead = 1
         with ThreadPoolExecutor(self._threads, thread_name_prefix="shardkit") as executor:
             try:
                 while True:
-                    while len(pending) < ahead and (end is None or position < end):
-                        plan = self._planner.plan(
-                            position, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size
-                        )
-                        pending.append(self._assembler.begin(plan, executor))
+                    while len(pending) < ahead and failed is None and (end is None or position < end):
+                        try:
+                            pending.append(self._begin(position, executor))
+                        except ShardkitError as err:
+                            failed = err
+                            break
                         ahead = self._batches_ahead(pending[-1])
                         position += step * self.global_batch_size
-                    if not pending:
+                    if pending:
+                        batch = self._finish(pending[0])
+                        pending.popleft()
+                        yield batch
+                    elif failed is not None:
+                        raise failed
+                    else:
                         return
-                    yield self._finish(pending.popleft())
             finally:
                 for job in pending:
                     job.cancel()
@@ -238,6 +256,10 @@ class Stream:
     def stats(self) -> dict[str, Any]:
         """Return counts since the stream was made: batches, samples by source, seconds waited, requests, bytes read."""
         return self._counters.snapshot()
+
+    def _begin(self, position: int, executor: Executor) -> Pending:
+        plan = self._planner.plan(position, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size)
+        return self._assembler.begin(plan, executor)
 
     def _batches_ahead(self, pending: Pending) -> int:
         """Return how many batches of this size may be under way within the memory bound."""

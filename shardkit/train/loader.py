@@ -95,8 +95,9 @@ class Loader:
         try:
             for sent in read:
                 batch = self._transformed(transfer.receive(sent))
-                self.stream.load_state_dict(self.stream.state_at(batch.position))
+                self.stream.advance(batch.position)
                 yield batch
+            self.stream.advance(None)
         finally:
             read.close()
 
