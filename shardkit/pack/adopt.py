@@ -1,7 +1,7 @@
 """``shardkit index``: existing WebDataset tars become a dataset where they lie; not a byte of them is written.
 
-A tar is read once from end to end: to hash it, to list its members and to measure its recordings. A remote tar is
-fetched to a temporary file first, so that it crosses the network once.
+A tar is read twice: to hash it, then to list its members and measure its recordings. A remote tar is fetched to a
+temporary file first, so that it crosses the network once.
 """
 
 import json
@@ -14,11 +14,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
+
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import transcode
 from shardkit.core.errors import AudioError, FormatError, InputError
 from shardkit.format.hashing import FileHash, file_hash, member_hash
-from shardkit.format.index import PRIMARY, IndexRow, MemberEntry, dump_index, index_schema
+from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry, dump_index, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
 from shardkit.format.tar import TarMember, scan, split_name
 from shardkit.pack.columns import arrow_type, column_name
@@ -40,6 +42,7 @@ from shardkit.storage.location import Location
 from shardkit.storage.store import is_folder, list_files, read_range, size, write_bytes
 
 _CHUNK = 8 * 1024 * 1024
+_MAX_SECONDS = 1e9  # 30 years: beyond it, a number is no time in a recording
 _KEEP = TranscodeOptions(codec="keep")
 
 
@@ -114,7 +117,7 @@ def adopt(
     start(len(tars), sum(num_bytes for _, num_bytes in tars))
     jobs = [_Job(tar, num_bytes, options) for tar, num_bytes in tars]
     indexed = run_jobs(_index_tar, jobs, workers=options.workers, report=report)
-    _check_keys(indexed)
+    _check_keys(indexed, options)
     claim_output(output, beside_tars=True)
     manifest = _write(indexed, output, options)
     unpacked = tuple(line for found in indexed for line in found.unpacked)
@@ -140,6 +143,9 @@ def _tars(sources: Sequence[Location]) -> list[tuple[Location, int]]:
             tars.append((source, size(source)))
     if not tars:
         raise InputError(f"{', '.join(map(str, sources))}: no .tar files there")
+    for tar, _ in tars:
+        if str(tar) != tar.url:
+            raise InputError(f"{tar}: a URL with a query or credentials can't be kept; give them as --storage-option")
     return tars
 
 
@@ -218,7 +224,7 @@ def _row(
         key=f"{tar.name.removesuffix('.tar')}/{key}" if options.prefix_keys else key,
         members=entries,
         labels=labels or _labels(content.get(options.label or "labels")),
-        intervals=_intervals(content.get("intervals"), rate=audio.sample_rate if audio else 1),
+        intervals=() if audio is None else _intervals(content.get("intervals"), audio),
         metadata={column_name(name): value for name, value in content.items() if _is_column(name, value)},
     )
 
@@ -246,29 +252,44 @@ def _is_column(name: str, value: Any) -> bool:
 def _labels(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    return tuple(dict.fromkeys(str(item) for item in value)) if isinstance(value, list) else (str(value),)
+    items = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(str(item) for item in items if item is not None))
 
 
-def _intervals(value: Any, *, rate: int) -> tuple[tuple[str, int, int], ...]:
+def _intervals(value: Any, audio: AudioEntry) -> tuple[tuple[str, int, int], ...]:
     """Return the intervals that ``shardkit pack`` wrote into a JSON member; other shapes are left in the JSON."""
     found = []
     for item in value if isinstance(value, list) else ():
         if not (isinstance(item, list) and len(item) == 3 and isinstance(item[0], str)):
             return ()
-        found.append((item[0], round(float(item[1]) * rate), round(float(item[2]) * rate)))
+        if not all(isinstance(bound, int | float) and 0 <= bound <= _MAX_SECONDS for bound in item[1:]):
+            return ()
+        start, stop = (min(round(bound * audio.sample_rate), audio.frames) for bound in item[1:])
+        if start >= stop:
+            return ()
+        found.append((item[0], start, stop))
     return tuple(found)
 
 
-def _check_keys(indexed: Sequence[_Indexed]) -> None:
+def _column_type(name: str, rows: Sequence[IndexRow]) -> pa.DataType:
+    """Return a column's type; where tars disagree it becomes text, since they can't be rewritten."""
+    try:
+        return arrow_type(name, [row.metadata.get(name) for row in rows], where="the JSON members")
+    except InputError:
+        for row in rows:
+            if isinstance(row.metadata, dict) and row.metadata.get(name) is not None:
+                row.metadata[name] = str(row.metadata[name])
+        return pa.string()
+
+
+def _check_keys(indexed: Sequence[_Indexed], options: AdoptOptions) -> None:
+    advice = "rename one of the tars" if options.prefix_keys else "--prefix-keys puts the tar's name in front of each"
     seen: dict[str, Location] = {}
     for found in indexed:
         for row in found.rows:
             first = seen.get(row.key)
             if first is not None:
-                raise InputError(
-                    f"{found.tar}: key {row.key!r} occurs in {first} too; keys must be unique: "
-                    "--prefix-keys puts the tar's name in front of each"
-                )
+                raise InputError(f"{found.tar}: key {row.key!r} occurs in {first} too; keys must be unique: {advice}")
             seen[row.key] = found.tar
 
 
@@ -281,10 +302,9 @@ def _write(indexed: Sequence[_Indexed], output: Location, options: AdoptOptions)
         for name, member in row.members.items():
             extensions.setdefault(name, set()).add(member.extension)
     kinds = {name: _kind(name, seen) for name, seen in sorted(extensions.items())}
-    names = dict.fromkeys(name for row in rows for name in row.metadata)
-    columns = {
-        name: arrow_type(name, [row.metadata.get(name) for row in rows], where="the JSON members") for name in names
-    }
+    if options.label and not any(row.labels for row in rows):
+        raise InputError(f"--label {options.label}: no sample has such a member, nor its JSON such a key")
+    columns = {name: _column_type(name, rows) for name in dict.fromkeys(name for row in rows for name in row.metadata)}
     schema = index_schema(kinds, columns)
     shards = [
         _write_index(found, f"{options.split}/{number:06d}.parquet", schema, output, options)

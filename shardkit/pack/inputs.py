@@ -9,7 +9,7 @@ from typing import Any
 from shardkit.core.errors import InputError
 from shardkit.format.index import RESERVED
 from shardkit.pack.columns import column_name
-from shardkit.pack.manifests import Rows, is_manifest, read_manifest
+from shardkit.pack.manifests import Row, Rows, is_manifest, read_manifest
 from shardkit.storage.location import Location
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import exists, is_folder, list_files, size
@@ -80,9 +80,7 @@ def read_inputs(source: Location, options: InputOptions) -> tuple[list[PackInput
     inputs: list[PackInput]
     unpacked: list[Unpacked] = []
     if is_manifest(source):
-        text = [options.path_column, options.key_column, options.intervals_column, options.split_column]
-        rows = read_manifest(source, text_columns={*filter(None, text), *options.members.values()})
-        inputs = _from_rows(rows, source, options)
+        inputs = _from_rows(read_manifest(source), source, options)
     elif is_folder(source):
         inputs, unpacked = _from_folder(source, options)
     elif exists(source):
@@ -141,19 +139,19 @@ def _printable(path: str) -> str:
 def _from_rows(rows: Rows, manifest: Location, options: InputOptions) -> list[PackInput]:
     if not rows:
         raise InputError(f"{manifest}: no rows to pack")
-    columns = {name: None for _, row in rows for name in row}
+    columns = {name: None for row in rows for name in row.values}
     needed = [options.path_column, *options.members.values()]
     optional = (options.key_column, options.label, options.split_column)
     needed += [name for name in optional if name and name != FOLDER_LABEL]
     for name in needed:
         _check_column(name, columns, manifest)
     sizes = _Sizes(options.root or manifest.parent)
-    return [_from_row(place, row, sizes, options, has_label=options.label in columns) for place, row in rows]
+    _check_names(columns, manifest)
+    return [_from_row(row, sizes, options, has_label=options.label in columns) for row in rows]
 
 
-def _from_row(
-    place: str, row: Mapping[str, Any], sizes: "_Sizes", options: InputOptions, *, has_label: bool
-) -> PackInput:
+def _from_row(given: Row, sizes: "_Sizes", options: InputOptions, *, has_label: bool) -> PackInput:
+    place, row = given.place, given.text
     path = row.get(options.path_column)
     if not isinstance(path, str) or not path:
         raise InputError(f"{place}: {options.path_column!r} is {path!r}; it must name a file")
@@ -170,8 +168,8 @@ def _from_row(
     split = row.get(options.split_column) if options.split_column else None
     if options.split_column and split is None:
         raise InputError(f"{place}: no value in the split column {options.split_column!r}")
-    num_bytes = sizes.of(location, path, place)
-    num_bytes += sum(sizes.of(member, str(row[options.members[name]]), place) for name, member in members.items())
+    num_bytes = sizes.of(location, place)
+    num_bytes += sum(sizes.of(member, place) for member in members.values())
     return PackInput(
         key=_key_of_row(row, path, sizes.root, place, options.key_column),
         location=location,
@@ -180,7 +178,7 @@ def _from_row(
         where=place,
         labels=_labels(label, options.label_separator),
         intervals=_intervals(row.get(options.intervals_column), place),
-        metadata={"path": path} | {column_name(name): value for name, value in row.items() if name not in used},
+        metadata={"path": path} | _metadata(given, used),
         members=members,
         split=None if split is None else str(split),
     )
@@ -191,10 +189,11 @@ class _Sizes:
 
     def __init__(self, root: Location) -> None:
         self.root = root
-        self._listed = None if root.is_local else dict(list_files(root))
+        listed = [] if root.is_local else list_files(root)
+        self._listed = {str(root / name): num_bytes for name, num_bytes in listed}
 
-    def of(self, location: Location, path: str, place: str) -> int:
-        listed = None if self._listed is None else self._listed.get(path)
+    def of(self, location: Location, place: str) -> int:
+        listed = self._listed.get(str(location))
         if listed is not None:
             return listed
         try:
@@ -221,15 +220,41 @@ def key_of_path(path: str) -> str:
 def _key_of_row(row: Mapping[str, Any], path: str, root: Location, place: str, column: str | None) -> str:
     if column is not None:
         key = str(row.get(column) or "")
-        if not key or key.startswith("/") or ".." in key.split("/") or "." in key.rpartition("/")[2] or "\0" in key:
+        if (
+            not key
+            or key.startswith("/")
+            or key.endswith("/")
+            or ".." in key.split("/")
+            or "." in key.rpartition("/")[2]
+            or "\0" in key
+        ):
             raise InputError(
-                f"{place}: {key!r} can't be a key: it must not be empty, start with '/', or hold a dot in its last part"
+                f"{place}: {key!r} can't be a key: it must not be empty, begin or end with '/', or have a dot in its "
+                "last part"
             )
         return key
     prefix = str(root).rstrip("/") + "/"
     relative = path.removeprefix(prefix)
     outside = "://" in relative or relative.startswith("/") or ".." in relative.split("/")
     return key_of_path(relative.rpartition("/")[2] if outside else relative.removeprefix("./"))
+
+
+def _metadata(row: Row, used: set[str | None]) -> dict[str, Any]:
+    """Return a row's metadata columns under the names they are kept by."""
+    for name, value in row.values.items():
+        if isinstance(value, str) and value != _printable(value):
+            raise InputError(f"{row.place}: {name!r} holds half of a surrogate pair, which is no text; mend it")
+    return {column_name(name): value for name, value in row.values.items() if name not in used}
+
+
+def _check_names(columns: Mapping[str, None], manifest: Location) -> None:
+    kept: dict[str, str] = {}
+    for name in columns:
+        other = kept.setdefault(column_name(name), name)
+        if other != name:
+            raise InputError(
+                f"{manifest}: the columns {other!r} and {name!r} would both be kept as {column_name(name)!r}"
+            )
 
 
 def _check_keys(inputs: Iterable[PackInput]) -> None:
@@ -258,7 +283,7 @@ def _labels(value: Any, separator: str | None) -> tuple[str, ...]:
         parts = value.split(separator) if separator else [value]
         return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     if isinstance(value, list | tuple):
-        return tuple(dict.fromkeys(str(part) for part in value))
+        return tuple(dict.fromkeys(str(part) for part in value if part is not None))
     return (str(value),)
 
 
@@ -270,6 +295,8 @@ def _intervals(value: Any, place: str) -> tuple[tuple[str, float, float], ...]:
             value = json.loads(value)
         except ValueError as err:
             raise InputError(f'{place}: intervals are not JSON: {err}; write [["name", start_s, stop_s], ...]') from err
+    if not isinstance(value, list | tuple):
+        raise InputError(f'{place}: intervals are {value!r}; write [["name", start_s, stop_s], ...]')
     return tuple(_interval(item, place) for item in value)
 
 

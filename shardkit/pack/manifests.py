@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +15,18 @@ from shardkit.pack.columns import typed_text
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
 
-Rows = list[tuple[str, dict[str, Any]]]
+csv.field_size_limit(2**31 - 1)  # a cell may hold thousands of intervals
+
+
+class Row(NamedTuple):
+    """One row: the place it came from, its values with their types, and for a CSV the same as they were written."""
+
+    place: str
+    values: dict[str, Any]
+    text: dict[str, Any]
+
+
+Rows = list[Row]
 
 
 def is_manifest(location: Location) -> bool:
@@ -23,24 +34,20 @@ def is_manifest(location: Location) -> bool:
     return _suffix(location) in _READERS
 
 
-def read_manifest(location: Location, *, text_columns: Collection[str] = ()) -> Rows:
-    """Return (place, row) for each row of a manifest.
-
-    Args:
-        location: A file that ``is_manifest``.
-        text_columns: Columns of a CSV or TSV that stay text whatever they look like.
+def read_manifest(location: Location) -> Rows:
+    """Return the rows of a file that ``is_manifest``.
 
     Raises:
         InputError: The file is not what its ending says; the message gives the line.
     """
-    return _READERS[_suffix(location)](location, text_columns)
+    return _READERS[_suffix(location)](location)
 
 
 def _suffix(location: Location) -> str:
     return location.name.rpartition(".")[2].lower()
 
 
-def _read_table(location: Location, text_columns: Collection[str], *, delimiter: str) -> Rows:
+def _read_table(location: Location, *, delimiter: str) -> Rows:
     reader = csv.reader(io.StringIO(_text(location), newline=""), delimiter=delimiter)
     header = next(reader, [])
     if len(set(header)) != len(header):
@@ -57,16 +64,20 @@ def _read_table(location: Location, text_columns: Collection[str], *, delimiter:
             )
         places.append(f"{location}:{reader.line_num}")
         lines.append(cells)
-    columns = {}
-    for index, name in enumerate(header):
-        cells = [line[index] for line in lines]
-        columns[name] = [cell or None for cell in cells] if name in text_columns else typed_text(cells)
-    return [(place, {name: columns[name][row] for name in header}) for row, place in enumerate(places)]
+    typed = [typed_text([line[index] for line in lines]) for index in range(len(header))]
+    return [
+        Row(
+            place,
+            {name: typed[index][number] for index, name in enumerate(header)},
+            {name: cells[index] or None for index, name in enumerate(header)},
+        )
+        for number, (place, cells) in enumerate(zip(places, lines, strict=True))
+    ]
 
 
-def _read_jsonl(location: Location, _text_columns: Collection[str]) -> Rows:
+def _read_jsonl(location: Location) -> Rows:
     rows: Rows = []
-    for number, line in enumerate(_text(location).splitlines(), 1):
+    for number, line in enumerate(_text(location).split("\n"), 1):  # str.splitlines would cut at U+2028 too
         if not line.strip():
             continue
         place = f"{location}:{number}"
@@ -76,16 +87,16 @@ def _read_jsonl(location: Location, _text_columns: Collection[str]) -> Rows:
             raise InputError(f"{place}: not JSON: {err}") from err
         if not isinstance(row, dict):
             raise InputError(f"{place}: found {type(row).__name__}; each line must be one JSON object")
-        rows.append((place, row))
+        rows.append(Row(place, row, row))
     return rows
 
 
-def _read_parquet(location: Location, _text_columns: Collection[str]) -> Rows:
+def _read_parquet(location: Location) -> Rows:
     try:
         table = pq.ParquetFile(pa.BufferReader(read_bytes(location))).read(use_threads=False)  # see format/index.py
     except (pa.ArrowException, OSError) as err:
         raise InputError(f"{location}: not a Parquet file: {err}") from err
-    return [(f"{location}: row {number}", row) for number, row in enumerate(table.to_pylist())]
+    return [Row(f"{location}: row {number}", row, row) for number, row in enumerate(table.to_pylist())]
 
 
 def _text(location: Location) -> str:
@@ -95,7 +106,7 @@ def _text(location: Location) -> str:
         raise InputError(f"{location}: not UTF-8 at byte {err.start}; save it as UTF-8") from err
 
 
-_READERS: dict[str, Callable[[Location, Collection[str]], Rows]] = {
+_READERS: dict[str, Callable[[Location], Rows]] = {
     "csv": partial(_read_table, delimiter=","),
     "tsv": partial(_read_table, delimiter="\t"),
     "jsonl": _read_jsonl,

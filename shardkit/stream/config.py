@@ -76,13 +76,15 @@ class StreamConfig(_Model):
     seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int = Field(32, ge=1, description="Of one rank.")
     passes: Literal[1] | None = None
-    shuffle: ShuffleConfig = Field(default_factory=lambda: ShuffleConfig.model_validate({}))
+    shuffle: Literal["full", "block", "none"] | ShuffleConfig = Field(
+        default_factory=lambda: ShuffleConfig.model_validate({})
+    )
     mask_hop: int | None = Field(None, ge=1, description="Samples of delivered audio in one frame of the masks.")
     mask_names: list[str] | None = None
     fields: list[str] = Field(default_factory=list)
     metadata: list[str] = Field(default_factory=list)
     threads: int | None = Field(None, ge=1)
-    memory: str = "1GB"
+    memory: str | int = "1GB"
 
     def weights(self) -> dict[str, float] | None:
         """Return the weights by source, or None where no source has one.
@@ -124,8 +126,10 @@ def crop_of(config: CropConfig | None) -> Crop | None:
     return CenterCrop(**options) if isinstance(config, CenterCropConfig) else SalientCrop(**options)
 
 
-def shuffle_of(config: ShuffleConfig) -> Shuffle:
+def shuffle_of(config: str | ShuffleConfig) -> Shuffle:
     """Return the shuffle that a configuration describes."""
+    if isinstance(config, str):
+        config = ShuffleConfig.model_validate({"kind": config})
     return Shuffle(**config.model_dump())
 
 

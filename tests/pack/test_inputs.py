@@ -96,6 +96,51 @@ def test_keys_labels_intervals_and_members_come_from_the_columns_named(tmp_path:
     assert {name: str(place) for name, place in item.members.items()} == {"target": str(tmp_path / "y" / "t.wav")}
 
 
+def test_text_stays_what_was_written(tmp_path: Path) -> None:
+    wav(tmp_path / "a.wav")
+    wav(tmp_path / "b.wav")
+    (tmp_path / "m.csv").write_text("path,label,id,sha\na.wav,true,1234567890123456789,1234e567\nb.wav,false,2,5\n")
+    found = inputs_of(tmp_path / "m.csv", label="label")
+    assert [item.labels for item in found] == [("true",), ("false",)]
+    assert [item.metadata["id"] for item in found] == [1234567890123456789, 2]
+    assert [item.metadata["sha"] for item in found] == ["1234e567", "5"]
+
+
+def test_odd_but_valid_manifests(tmp_path: Path) -> None:
+    wav(tmp_path / "a.wav")
+    intervals = [["x", i / 1000, i / 1000 + 0.001] for i in range(9)] * 1500
+    row = {"path": "a.wav", "text": "one\u2028line", "labels": ["dog", None], "intervals": intervals}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row, ensure_ascii=False))
+    (item,) = inputs_of(tmp_path / "m.jsonl", label="labels")
+    assert (item.metadata["text"], item.labels, len(item.intervals)) == ("one\u2028line", ("dog",), 13500)
+    cell = json.dumps(intervals).replace('"', '""')
+    (tmp_path / "m.csv").write_text(f'path,intervals\na.wav,"{cell}"\n')
+    assert len(inputs_of(tmp_path / "m.csv")[0].intervals) == 13500
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"intervals": 5}, "intervals are 5; write"),
+        ({"name": "\ud800"}, "half of a surrogate pair"),
+        ({"key": "x", "input_key": "y"}, "would both be kept as 'input_key'"),
+    ],
+)
+def test_rows_that_can_not_be(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    wav(tmp_path / "a.wav")
+    (tmp_path / "m.jsonl").write_text(json.dumps({"path": "a.wav"} | row))
+    with pytest.raises(InputError, match=message):
+        inputs_of(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a/", "a/../b", "a.b"])
+def test_keys_that_webdataset_would_not_read_are_refused(tmp_path: Path, key: str) -> None:
+    wav(tmp_path / "a.wav")
+    (tmp_path / "m.jsonl").write_text(json.dumps({"path": "a.wav", "id": key}))
+    with pytest.raises(InputError, match=r"m\.jsonl:1: .* can't be a key"):
+        inputs_of(tmp_path / "m.jsonl", key_column="id")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -4,22 +4,31 @@ import json
 import resource
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
 import shardkit as sk
+from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.probe import probe
 from shardkit.audio.whole import read_blocks
 from shardkit.core.errors import AudioError, InputError
+from shardkit.format.index import index_schema
 from shardkit.pack.commit import PackSummary
-from shardkit.pack.inputs import InputOptions
+from shardkit.pack.inputs import InputOptions, read_inputs
 from shardkit.pack.options import PackOptions
+from shardkit.pack.plan import ShardPlan
 from shardkit.pack.run import pack
+from shardkit.pack.shard import ShardJob, write_shard
 from shardkit.storage.location import locate
+from shardkit.storage.store import write_bytes
 from shardkit.stream.piece import read_member
+from tests.conftest import S3
 
 
 def run(source: Path, output: Path, inputs: InputOptions | None = None, **options: object) -> PackSummary:
@@ -115,6 +124,10 @@ def test_a_failing_process_stops_the_others_and_leaves_no_dataset(kinds: Path, t
 def test_what_an_earlier_run_left_is_replaced_or_removed(kinds: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "train").mkdir(parents=True)
     (tmp_path / "out" / "train" / "000099.tar").write_bytes(b"stray")
+    with pytest.raises(InputError, match="not empty, it holds 'train/000099.tar'"):
+        run(kinds, tmp_path / "out")  # it may be somebody's own
+    assert (tmp_path / "out" / "train" / "000099.tar").read_bytes() == b"stray"
+    (tmp_path / "out" / "shardkit.packing").write_bytes(b"")  # now it is the rest of an interrupted run
     run(kinds, tmp_path / "out", name="same")
     run(kinds, tmp_path / "clean", name="same")
     assert tree(tmp_path / "out") == tree(tmp_path / "clean")
@@ -132,7 +145,49 @@ def test_a_full_disk_is_one_error_and_no_dataset(kinds: Path, tmp_path: Path) ->
     )
     assert done.returncode == 1
     assert "can't write a shard: File too large; free some space" in done.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["shardkit.packing"]
+
+
+def test_a_killed_run_leaves_no_process_and_the_same_command_finishes_it(kinds: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for i in range(12):  # long enough to be killed half-way
+        soundfile.write(source / f"{i}.wav", np.random.default_rng(i).uniform(-0.5, 0.5, 3_000_000), 48_000)
+    command = [sys.executable, "-m", "shardkit", "pack", source, tmp_path / "out", "--workers", "2", "--name", "same"]
+    command += ["--shard-size", "3MB"]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("out/train/*.tar")):
+        assert killed.poll() is None
+        time.sleep(0.05)
+    workers = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    killed.kill()
+    killed.wait()
+    with pytest.raises(sk.InputError, match="finish a pack that was interrupted"):
+        sk.open(tmp_path / "out")
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}/exe").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+    subprocess.run(command, check=True, capture_output=True)
+    run(source, tmp_path / "clean", shard_bytes=3_000_000, name="same")
+    assert tree(tmp_path / "out") == tree(tmp_path / "clean")
+
+
+def test_storage_that_fails_is_not_taken_for_a_bad_recording(kinds: Path, tmp_path: Path, s3: S3) -> None:
+    (tmp_path / "m.csv").write_text(f"path\n{next(kinds.iterdir())}\ns3://{s3.bucket}/x.wav\n")
+    write_bytes(locate(f"{s3.url}/x.wav"), next(kinds.glob("*.wav")).read_bytes())
+    found, _ = read_inputs(locate(tmp_path / "m.csv"), InputOptions())
+    down = locate(found[1].location.url, {"endpoint_url": "http://127.0.0.1:9"})
+    job = ShardJob(
+        plan=ShardPlan("train", "train/000000", (found[0], replace(found[1], location=down))),
+        output=locate(tmp_path),
+        transcode=TranscodeOptions(),
+        schema=index_schema({"audio": "audio", "json": "json"}, {"path": pa.string()}),
+        hops_s={},
+        on_error="skip",
+    )
+    with pytest.raises(sk.StorageError, match="127.0.0.1:9"):
+        write_shard(job, lambda _: None)
 
 
 def test_members_of_a_sample_stems_arrays_and_text(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ TABLE = pa.Table.from_pylist(ROWS)
         ("key.startswith('c/')", "c"),
         ("n == -1 or duration_s == 4.5", "e"),
         ("True", "abce"),
+        ("n / 2 > 1.2", "c"),
+        ("None == lang", "b"),
     ],
 )
 def test_conditions(condition: str, expected: str) -> None:
@@ -51,6 +53,10 @@ def test_conditions(condition: str, expected: str) -> None:
         ("[n for n in labels]", "is not allowed"),
         ("lang > 3", "these types can't be compared"),
         ("n in 3", "'in' needs a list"),
+        ("n * 9223372036854775807 > 0", "overflow"),
+        ("'a' in ['a']", "not a condition"),
+        ("-'a' == lang", "not a condition"),
+        ("n == 99999999999999999999", "not a condition|can't be compared"),
     ],
 )
 def test_what_is_no_condition_is_refused(condition: str, message: str) -> None:

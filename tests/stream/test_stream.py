@@ -131,6 +131,45 @@ def test_a_one_pass_stream_begins_anew_after_its_end(datasets: dict[str, Path]) 
     assert log(list(stream)) == log(list(stream))
 
 
+def test_the_state_of_the_last_batch_has_nothing_left_to_deliver(datasets: dict[str, Path]) -> None:
+    def stream() -> sk.Stream:
+        return sk.Stream(sk.open(datasets["clips"]), crop=None, passes=1, batch_size=50)
+
+    first = stream()
+    states = [first.state_dict() for _ in first]
+    resumed = stream()
+    resumed.load_state_dict(states[-1])
+    assert list(resumed) == []
+    assert len(list(resumed)) == 3  # and then it begins anew
+
+
+def test_an_error_keeps_its_place_in_the_sequence(datasets: dict[str, Path]) -> None:
+    """However many batches are read ahead, those before the failing one are delivered."""
+    delivered = []
+    for memory in ("1GB", 1):
+        crop = sk.SalientCrop(1.0, floor_lufs=-7.0, fallback="raise")
+        stream = sk.Stream(
+            {"tracks": sk.open(datasets["tracks"]), "few": sk.open(datasets["few"])},
+            **(COMMON | {"crop": crop, "weights": {"tracks": 0.9, "few": 0.1}}),
+            batch_size=1,
+            memory=memory,
+        )
+        keys = []
+        with pytest.raises(sk.AudioError, match=r"key '\d', member 'flac' at byte .*: no window of 1 s"):
+            for batch in islice(stream, 100):
+                keys += batch.keys
+        delivered.append(keys)
+    assert delivered[0] == delivered[1] != []
+
+
+def test_masks_of_some_names_only(datasets: dict[str, Path]) -> None:
+    clips = sk.open(datasets["clips"])
+    both = next(iter(sk.Stream(clips, crop=None, mask_hop=80)))
+    one = next(iter(sk.Stream(clips, crop=None, mask_hop=80, mask_names=["noise"])))
+    assert list(one.masks) == ["noise"]
+    np.testing.assert_array_equal(one.masks["noise"], both.masks["noise"])
+
+
 def test_mixture_follows_the_weights(datasets: dict[str, Path]) -> None:
     stream = sk.Stream(open_all(datasets), batch_size=64, **COMMON)
     for _ in islice(stream, 20):
@@ -239,6 +278,10 @@ def test_leaving_the_loop_ends_the_threads(datasets: dict[str, Path]) -> None:
         ({"metadata": ["lang"]}, "no source has a column 'lang'"),
         ({"mask_hop": 80, "mask_names": ["music"]}, "no interval is called 'music'; there is noise, speech"),
         ({"memory": "lots"}, "memory 'lots' is not a size"),
+        ({"memory": -5}, "memory '-5' is not a size"),
+        ({"mask_names": ["speech"]}, "mask_names without mask_hop"),
+        ({"crop": sk.RandomCrop(1e-5)}, "shorter than a sample at 8000 Hz"),
+        ({"channels": 3}, "source 'tracks': .*2 channels"),
     ],
 )
 def test_what_can_not_be_is_refused(datasets: dict[str, Path], options: dict[str, object], message: str) -> None:
