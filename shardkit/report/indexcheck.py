@@ -5,11 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from shardkit.core.errors import FormatError, InputError, NotFoundError
+from shardkit.core.errors import FormatError, NotFoundError
 from shardkit.format.hashing import file_hash
 from shardkit.format.index import load_index
 from shardkit.format.manifest import Manifest, ShardInfo
-from shardkit.report.problems import REINDEX, REMANIFEST, Problem
+from shardkit.report.problems import REINDEX, Problem
 from shardkit.report.rowcheck import duration_problems, row_problems, schema_problems
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
@@ -34,8 +34,6 @@ def check_index(shard: ShardInfo, dataset: Location, manifest: Manifest) -> Inde
 
     try:
         data = read_bytes(dataset / shard.index)
-    except InputError as err:
-        return add(f"the path of its index can't be one: {err}", REMANIFEST)
     except NotFoundError:
         return add(f"there is no index {shard.index}")
     if file_hash(data) != shard.index_hash:
