@@ -19,12 +19,13 @@ if TYPE_CHECKING:
         StateError,
         StorageError,
     )
-    from shardkit.core.order import Shuffle
+    from shardkit.core.shuffle import Shuffle
     from shardkit.stream.batch import Batch
-    from shardkit.stream.dataset import Dataset, View
+    from shardkit.stream.dataset import Dataset
     from shardkit.stream.dataset import open_dataset as open  # noqa: A004: shardkit.open is the name users type
     from shardkit.stream.sample import Audio, Interval, Sample
     from shardkit.stream.stream import Stream
+    from shardkit.stream.view import View
 
 __version__ = "0.1.0"
 
@@ -41,11 +42,12 @@ _HOMES = {
         "StateError",
         "StorageError",
     ),
-    "shardkit.core.order": ("Shuffle",),
+    "shardkit.core.shuffle": ("Shuffle",),
     "shardkit.stream.batch": ("Batch",),
-    "shardkit.stream.dataset": ("Dataset", "View"),
+    "shardkit.stream.dataset": ("Dataset",),
     "shardkit.stream.sample": ("Audio", "Interval", "Sample"),
     "shardkit.stream.stream": ("Stream",),
+    "shardkit.stream.view": ("View",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | {"open": "shardkit.stream.dataset"}
 

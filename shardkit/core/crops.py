@@ -9,14 +9,13 @@ meter would measure it on the crop (loudness.py); off the grid it would be an es
 loud one is found if there is one, where other tools decode some random excerpts and keep the last.
 """
 
-import math
 from dataclasses import KW_ONLY, dataclass
-from numbers import Real
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shardkit.core.checks import checked_seconds, is_number
 from shardkit.core.errors import AudioError, FormatError, InputError
 from shardkit.core.loudness import (
     ABSOLUTE_GATE_LUFS,
@@ -51,7 +50,15 @@ class Crop(Protocol):
     def needs_loudness(self) -> bool:
         """Whether ``place`` uses the energies; if not, they may be None."""
 
-    def place(self, *, frames: int, sample_rate: int, energies: _Energies | None, uniform: float) -> tuple[int, int]:
+    def place(
+        self,
+        *,
+        frames: int,
+        sample_rate: int,
+        energies: _Energies | None,
+        uniform: float,
+        section: tuple[int, int] | None = None,
+    ) -> tuple[int, int]:
         """Return the crop's bounds.
 
         Args:
@@ -59,10 +66,11 @@ class Crop(Protocol):
             sample_rate: Its stored rate in Hz.
             energies: Its K-weighted energy each 100 ms, (hop,), or None where the index has none.
             uniform: A number in [0, 1) that decides among the possible places.
+            section: Samples [start, stop) of the recording inside which the crop lies; None: all of it.
 
         Returns:
-            Start and stop in samples; stop - start is ``duration_s`` at the stored rate, or all of a shorter
-            recording.
+            Start and stop in samples, from the start of the recording; stop - start is ``duration_s`` at the stored
+            rate, or all of a shorter section.
 
         Raises:
             InputError: The crop is shorter than one sample.
@@ -87,15 +95,22 @@ class RandomCrop:
     duration_s: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "duration_s", _checked_duration(self.duration_s))
+        object.__setattr__(self, "duration_s", checked_seconds(self.duration_s, "duration_s"))
 
     def place(
-        self, *, frames: int, sample_rate: int, energies: _Energies | None = None, uniform: float
+        self,
+        *,
+        frames: int,
+        sample_rate: int,
+        energies: _Energies | None = None,
+        uniform: float,
+        section: tuple[int, int] | None = None,
     ) -> tuple[int, int]:
         """Return the crop's bounds; see ``Crop.place``. The energies are not used."""
         del energies
-        length = _crop_length(self.duration_s, frames=frames, sample_rate=sample_rate)
-        start = _scaled(uniform, frames - length + 1)
+        first, last = section or (0, frames)
+        length = _crop_length(self.duration_s, frames=last - first, sample_rate=sample_rate)
+        start = first + _scaled(uniform, last - first - length + 1)
         return start, start + length
 
 
@@ -115,15 +130,22 @@ class CenterCrop:
     duration_s: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "duration_s", _checked_duration(self.duration_s))
+        object.__setattr__(self, "duration_s", checked_seconds(self.duration_s, "duration_s"))
 
     def place(
-        self, *, frames: int, sample_rate: int, energies: _Energies | None = None, uniform: float = 0.0
+        self,
+        *,
+        frames: int,
+        sample_rate: int,
+        energies: _Energies | None = None,
+        uniform: float = 0.0,
+        section: tuple[int, int] | None = None,
     ) -> tuple[int, int]:
         """Return the crop's bounds; see ``Crop.place``. Neither the energies nor the number are used."""
         del energies, uniform
-        length = _crop_length(self.duration_s, frames=frames, sample_rate=sample_rate)
-        start = (frames - length) // 2
+        first, last = section or (0, frames)
+        length = _crop_length(self.duration_s, frames=last - first, sample_rate=sample_rate)
+        start = first + (last - first - length) // 2
         return start, start + length
 
 
@@ -179,8 +201,8 @@ class SalientCrop:
     fallback: Literal["keep", "raise"] = "keep"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "duration_s", _checked_duration(self.duration_s))
-        if not _is_number(self.floor_lufs):
+        object.__setattr__(self, "duration_s", checked_seconds(self.duration_s, "duration_s"))
+        if not is_number(self.floor_lufs):
             raise InputError(f"floor_lufs {self.floor_lufs!r} is not a finite level in LUFS; -40 is usual")
         object.__setattr__(self, "floor_lufs", float(self.floor_lufs))
         if self.search not in ("uniform", "early", "loudest", "energy"):
@@ -188,21 +210,36 @@ class SalientCrop:
         if self.fallback not in ("keep", "raise"):
             raise InputError(f"fallback {self.fallback!r} is unknown; choose keep or raise")
 
-    def place(self, *, frames: int, sample_rate: int, energies: _Energies | None, uniform: float) -> tuple[int, int]:
+    def place(
+        self,
+        *,
+        frames: int,
+        sample_rate: int,
+        energies: _Energies | None,
+        uniform: float,
+        section: tuple[int, int] | None = None,
+    ) -> tuple[int, int]:
         """Return the crop's bounds; see ``Crop.place``."""
-        return self.candidates(frames=frames, sample_rate=sample_rate, energies=energies).pick(uniform)
+        found = self.candidates(frames=frames, sample_rate=sample_rate, energies=energies, section=section)
+        return found.pick(uniform)
 
-    def candidates(self, *, frames: int, sample_rate: int, energies: _Energies | None) -> Candidates:
+    def candidates(
+        self, *, frames: int, sample_rate: int, energies: _Energies | None, section: tuple[int, int] | None = None
+    ) -> Candidates:
         """Return the places among which ``place`` chooses, with the same arguments and errors."""
         known = _checked_energies(energies, frames=frames, sample_rate=sample_rate)
-        length = _crop_length(self.duration_s, frames=frames, sample_rate=sample_rate)
-        if length == frames:
-            starts, levels = np.zeros(1, dtype=np.int64), np.array([integrated_lufs(known)])
+        first, last = section or (0, frames)
+        length = _crop_length(self.duration_s, frames=last - first, sample_rate=sample_rate)
+        grid = hop_bounds(len(known), sample_rate)
+        lowest = int(np.searchsorted(grid, first))
+        starts = grid[lowest : int(np.searchsorted(grid, last - length, side="right"))]
+        if length == last - first or not len(starts):
+            # One window, perhaps off the grid: it is measured by the hops that it touches.
+            touched = known[max(0, lowest - (first not in grid)) : int(np.searchsorted(grid, first + length))]
+            starts, levels = np.array([first]), np.array([integrated_lufs(touched)])
         else:
-            starts = hop_bounds(len(known), sample_rate)
-            starts = starts[starts + length <= frames]
             window_hops = max(1, round(self.duration_s / HOP_S))
-            levels = window_lufs(known, window_hops=window_hops)[: len(starts)]
+            levels = window_lufs(known[lowest:], window_hops=window_hops)[: len(starts)]
         starts, weights = self._weighted(starts, np.round(levels, _LEVEL_DECIMALS), length)
         return Candidates(starts=starts, cumulative=np.cumsum(weights), length=length)
 
@@ -288,14 +325,3 @@ def _crop_length(duration_s: float, *, frames: int, sample_rate: int) -> int:
 def _scaled(uniform: float, count: int) -> int:
     """Return an integer in [0, count): each equally likely (to 2^-53 · count)."""
     return min(int(uniform * count), count - 1)
-
-
-def _is_number(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
-
-
-def _checked_duration(duration_s: float) -> float:
-    """Return the duration as a float, so that 2 and 2.0 are the same policy, with the same repr and fingerprint."""
-    if not _is_number(duration_s) or duration_s <= 0:
-        raise InputError(f"duration_s {duration_s!r} is not a positive number of seconds; choose one such as 2.0")
-    return float(duration_s)

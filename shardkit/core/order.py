@@ -9,8 +9,8 @@ slots, and the lane walks through its segment again and again:
 
 c itself is closed form: ⌊g / SLOTS⌋ · (slots of s in the lane) + (those before this slot). So each lane visits each
 row of its segment once a pass, all lanes together visit each row of the source once, and no step depends on g's size,
-on other positions or on who asks. Where some lane's segment would be empty, every lane walks the whole pass instead,
-under a permutation of its own.
+on other positions or on who asks. A source of less than MIN_SEGMENT rows a lane is not cut: c then counts its draws
+in all lanes, which walk through its passes together. Where weights change on the way, stages.py says what goes on.
 
 Everything here is exact int64 arithmetic; the tests freeze the result (tests/core/golden_order.json).
 """
@@ -18,78 +18,26 @@ Everything here is exact int64 arithmetic; the tests freeze the result (tests/co
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
-from shardkit.core.mixture import LANES, SLOTS, Mixture, mix
-from shardkit.core.permutation import permute, permute_blocks
-from shardkit.core.random import check_seed, hash64, hash_int, key_of
+from shardkit.core.mixture import LANES, SLOTS, Mixture, apportion
+from shardkit.core.random import check_seed, hash64, hash_int, key_of, uniform
+from shardkit.core.shuffle import Shuffle
+from shardkit.core.stages import SLOT_SHIFT, SourceRows, Stage, StageTables, stage_tables
 
 # Part of a stream's fingerprint: raised whenever any stream's sequence changes (an ORDER entry in the changelog).
-ORDER_VERSION = 1
+ORDER_VERSION = 2
 
 MAX_ROWS = 2**50  # so that num_rows · SLOTS and all draw counts fit int64
 _CHUNK = 2**14  # positions computed at once: the temporaries then stay in the L2 cache, which halves the time
 
 _LANE_SHIFT = LANES.bit_length() - 1
-_SLOT_SHIFT = SLOTS.bit_length() - 1
 
 _Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shuffle:
-    """How the rows of a pass are permuted.
-
-    Attributes:
-        kind: ``full`` permutes all rows; ``block`` permutes blocks of neighbouring rows, then the rows within each
-            window of blocks, so that what is drawn next lies together on storage; ``none`` leaves rows as packed.
-        block_rows: Rows of a block, for ``block``.
-        window_blocks: Blocks of a window, for ``block``.
-
-    Raises:
-        InputError: An unknown kind, or a size below one.
-    """
-
-    kind: Literal["full", "block", "none"] = "full"
-    block_rows: int = 64
-    window_blocks: int = 16
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("full", "block", "none"):
-            raise InputError(f"shuffle kind {self.kind!r} is unknown; choose full, block or none")
-        for name, value in (("block_rows", self.block_rows), ("window_blocks", self.window_blocks)):
-            if not isinstance(value, int) or not 1 <= value <= 2**20:
-                raise InputError(f"shuffle {name} {value!r} is not an integer from 1 to 2^20; 64 and 16 are usual")
-
-    def rows(self, offsets: _Ints, *, num_rows: _Ints, keys: NDArray[np.uint64]) -> _Ints:
-        """Return the rows at these offsets of a pass.
-
-        Args:
-            offsets: Places in the pass, 0 <= offset < num_rows.
-            num_rows: Rows of the pass; of the shape of ``offsets``, or (1,).
-            keys: Keys of the pass; of the shape of ``offsets``, or (1,).
-
-        Returns:
-            For fixed num_rows and key, a permutation of [0, num_rows).
-        """
-        if self.kind == "none":
-            return offsets
-        if self.kind == "full":
-            return permute(offsets, num_rows, keys)
-        return permute_blocks(offsets, num_rows, keys, block_rows=self.block_rows, window_blocks=self.window_blocks)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRows:
-    """A source as the order sees it: a name, a number of rows and a weight."""
-
-    name: str
-    num_rows: int
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,6 +66,9 @@ class Order(Protocol):
     def draws(self, positions: _Ints) -> Draws:
         """Return the draws at these positions, in the order given."""
 
+    def neighbours(self, position: int) -> _Ints:
+        """Return the positions, this one among them, whose rows lie near its row because the shuffle kept them so."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MixedOrder:
@@ -127,6 +78,7 @@ class MixedOrder:
         sources: The sources; their names and order, row counts and weights all shape the order.
         seed: Any integer in [0, 2^63).
         shuffle: How the rows of a pass are permuted.
+        stages: The shares of the sources from certain positions on; None: those of the sources' weights, always.
 
     Raises:
         InputError: A source is empty or named twice, the weights can't be apportioned, or the seed is out of range.
@@ -136,15 +88,26 @@ class MixedOrder:
     _: KW_ONLY
     seed: int
     shuffle: Shuffle = field(default_factory=Shuffle)
-    mixture: Mixture = field(init=False, repr=False)
-    _slots: "_SlotTables" = field(init=False, repr=False)
+    stages: Sequence[Stage] | None = None
+    _tables: Sequence[StageTables] = field(init=False, repr=False)
+    _starts: _Ints = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))
         names = _checked_names(self.sources)
-        mixture = mix(names, [source.weight for source in self.sources])
-        object.__setattr__(self, "mixture", mixture)
-        object.__setattr__(self, "_slots", _slot_tables(self.sources, mixture, check_seed(self.seed)))
+        stages = self.stages
+        if stages is None:
+            shares = apportion(names, [source.weight for source in self.sources])
+            stages = [Stage(0, tuple(shares.tolist()))]
+        tables = stage_tables(self.sources, stages, seed=check_seed(self.seed))
+        object.__setattr__(self, "stages", tuple(stages))
+        object.__setattr__(self, "_tables", tables)
+        object.__setattr__(self, "_starts", np.array([stage.start for stage in stages], dtype=np.int64))
+
+    @property
+    def mixture(self) -> Mixture:
+        """The slots of the first stage."""
+        return self._tables[0].mixture
 
     def draws(self, positions: _Ints) -> Draws:
         """Return the draws at these positions, in the order given.
@@ -160,20 +123,55 @@ class MixedOrder:
         """
         return _in_chunks(self._draw, _checked_positions(positions))
 
+    def neighbours(self, position: int) -> _Ints:
+        """Return the positions whose rows lie near this one's: of the same window of the same pass, in one group."""
+        number = self._stage_of(position)
+        tables = self._tables[number]
+        period, slot = divmod(position + tables.phase, SLOTS)
+        count = period * int(tables.per_period[slot]) + int(tables.prior[slot] - tables.before[slot])
+        fresh = count - int(tables.left_length[slot])
+        if self.shuffle.kind == "full" or fresh < 0:
+            return np.array([position])
+        first, last = self.shuffle.window(
+            fresh % int(tables.segment_length[slot]),
+            start=int(tables.segment_start[slot]),
+            length=int(tables.segment_length[slot]),
+        )
+        counts = np.arange(count + first, count + last, dtype=np.int64) + tables.before[slot]
+        periods, place = np.divmod(counts, tables.per_period[slot])
+        positions = periods * SLOTS + tables.group_slots(slot)[place] - tables.phase
+        stop = self._starts[number + 1] if number + 1 < len(self._starts) else np.iinfo(np.int64).max
+        return np.asarray(positions[(positions >= tables.start) & (positions < stop)])
+
+    def _stage_of(self, position: int) -> int:
+        return int(np.searchsorted(self._starts, position, side="right")) - 1
+
     def _draw(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
-        tables = self._slots
-        slot = positions & (SLOTS - 1)
+        if len(self._tables) == 1:
+            return self._draw_in_stage(self._tables[0], positions)
+        number = np.searchsorted(self._starts, positions, side="right") - 1
+        drawn = np.empty((3, len(positions)), dtype=np.int64)
+        for index in np.unique(number).tolist():
+            mine = number == index
+            drawn[:, mine] = self._draw_in_stage(self._tables[index], positions[mine])
+        return drawn[0], drawn[1], drawn[2]
+
+    def _draw_in_stage(self, tables: StageTables, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
+        shifted = positions + tables.phase
+        slot = shifted & (SLOTS - 1)
         sources = tables.source[slot]
-        count = (positions >> _SLOT_SHIFT) * tables.per_period[slot] + tables.prior[slot]
-        passes, offset = np.divmod(count, tables.length[slot])
-        offset += tables.start[slot]
-        num_rows = tables.num_rows[slot]
-        if tables.any_walks:  # a walk starts at its lane's own share of the rows and wraps around
-            offset -= num_rows * (offset >= num_rows)
+        count = (shifted >> SLOT_SHIFT) * tables.per_period[slot] + tables.prior[slot] - tables.before[slot]
+        fresh = count - tables.left_length[slot]
+        passes, offset = np.divmod(fresh, tables.segment_length[slot])
+        passes += tables.first_pass[slot]
+        offset += tables.segment_start[slot]
+        if tables.leftover is not None:
+            left = np.flatnonzero(fresh < 0)
+            passes[left], offset[left] = tables.leftover.places((tables.left_start[slot] + count)[left])
         if self.shuffle.kind == "none":
             return sources, passes, offset
         keys = hash64(tables.key[slot], passes)
-        return sources, passes, self.shuffle.rows(offset, num_rows=num_rows, keys=keys)
+        return sources, passes, self.shuffle.rows(offset, num_rows=tables.num_rows[slot], keys=keys)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,6 +224,16 @@ class OnePassOrder:
             raise InputError(f"position {positions.max()} is past the end of one pass over {self.num_rows} rows")
         return _in_chunks(self._draw, positions)
 
+    def neighbours(self, position: int) -> _Ints:
+        """Return the positions whose rows lie near this one's: of the same window, in one lane."""
+        if self.shuffle.kind == "full":
+            return np.array([position])
+        shortest, num_longer = divmod(self.num_rows, LANES)
+        lane, place = position % LANES, position // LANES
+        start, length = lane * shortest + min(lane, num_longer), shortest + (lane < num_longer)
+        first, last = self.shuffle.window(place, start=start, length=length)
+        return np.arange(place + first, place + last, dtype=np.int64) * LANES + lane
+
     def _draw(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
         shortest, num_longer = divmod(self.num_rows, LANES)
         lane = positions & (LANES - 1)
@@ -236,42 +244,20 @@ class OnePassOrder:
         return sources, np.zeros_like(index), index - self._bounds[sources]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _SlotTables:
-    """Everything a draw needs to know about its slot, (slot,): one gather each instead of one by lane and source."""
+def substitute_rows(seed: int, positions: _Ints, num_rows: _Ints, *, attempt: int) -> _Ints:
+    """Return the rows that take the place of rows that can't be read: a function of position and attempt.
 
-    source: _Ints
-    prior: _Ints  # slots of the same lane and source earlier in the period
-    per_period: _Ints  # slots of the same lane and source in a whole period
-    start: _Ints  # where the lane's segment of the pass starts
-    length: _Ints  # rows of the segment, or of the source where each lane walks it all
-    num_rows: _Ints
-    key: NDArray[np.uint64]  # of (seed, source), and of the lane too where each lane walks it all
-    any_walks: bool
+    Args:
+        seed: Of the stream.
+        positions: Positions of the draws, (draw,).
+        num_rows: Rows of the source of each draw, (draw,): a substitute comes from the same source.
+        attempt: 1 for the first substitute, 2 for what takes its place in turn.
 
-
-def _slot_tables(sources: Sequence[SourceRows], mixture: Mixture, seed: int) -> _SlotTables:
-    num_rows = np.array([source.num_rows for source in sources], dtype=np.int64)
-    before = np.zeros((LANES + 1, len(sources)), dtype=np.int64)
-    np.cumsum(mixture.lane_slots, axis=0, out=before[1:])
-    bounds = num_rows * before // np.maximum(mixture.shares, 1)  # (lane + 1, source)
-    lengths = np.diff(bounds, axis=0)
-    walks = (num_rows < LANES) | ((lengths == 0) & (mixture.lane_slots > 0)).any(axis=0)
-    lengths = np.where(walks, num_rows, lengths)
-    source_keys = hash64(seed, np.array([key_of(source.name) for source in sources], dtype=np.uint64))
-    lane_keys = hash64(source_keys, np.arange(LANES)[:, np.newaxis])
-    keys = np.where(walks, lane_keys, source_keys)
-    source, lane = mixture.slot_source, np.arange(SLOTS) % LANES
-    return _SlotTables(
-        source=source,
-        prior=mixture.slot_prior,
-        per_period=mixture.lane_slots[lane, source],
-        start=bounds[lane, source],
-        length=lengths[lane, source],
-        num_rows=num_rows[source],
-        key=keys[lane, source],
-        any_walks=bool(walks.any()),
-    )
+    Returns:
+        Rows, each equally likely, (draw,).
+    """
+    chances = uniform(seed, positions, "substitute", attempt)
+    return np.minimum((chances * num_rows).astype(np.int64), num_rows - 1)
 
 
 def _checked_names(sources: Sequence[SourceRows]) -> list[str]:

@@ -24,8 +24,8 @@ from shardkit.format.index import PRIMARY, RESERVED
 from shardkit.pack.fields import JSON_FIELD
 from shardkit.report.clip import write_audio
 from shardkit.stream.catalog import Catalog
-from shardkit.stream.dataset import View
 from shardkit.stream.piece import read_member
+from shardkit.stream.view import View
 
 __all__ = ["ExportSummary", "export", "write_audio"]
 

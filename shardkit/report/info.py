@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shardkit.audio.facts import AudioFacts, reads_ranges
 from shardkit.report.summary import render
-from shardkit.stream.dataset import View
+from shardkit.stream.view import View
 
 __all__ = ["describe", "render"]
 

@@ -1,6 +1,6 @@
 """From a plan to a batch: allocates the arrays, has them filled, adds labels, masks and the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
@@ -10,14 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.resample import num_resampled
-from shardkit.core.errors import InputError
+from shardkit.core.errors import InputError, ShardkitError
 from shardkit.format.index import PRIMARY
 from shardkit.storage.traffic import Traffic
 from shardkit.stream.batch import Batch
+from shardkit.stream.faults import FaultLog
 from shardkit.stream.fields import check_fields, read_other_field
-from shardkit.stream.plan import BatchPlan, Draw, Source
-from shardkit.stream.reader import AudioBuffers, start_reading
+from shardkit.stream.neighbours import NeighbourReads
+from shardkit.stream.plan import BatchPlan, Draw, Planner, Source
+from shardkit.stream.reader import SAMPLE_FAULTS, AudioBuffers, Faults, start_reading
 from shardkit.stream.targets import IntervalRows, LabelRows
+
+MAX_ATTEMPTS = 16  # substitutes that fail in turn: then it is not the sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +47,15 @@ class BatchOptions:
     metadata: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
-    """A batch under way."""
+    """A batch under way. ``others`` holds the fields that are not audio, by name and place in the batch."""
 
     plan: BatchPlan
     buffers: AudioBuffers
-    audio: Sequence[Future[None]]
-    others: Mapping[str, Sequence[Future[Any] | None]]
+    executor: Executor
+    audio: list[Future[Faults]]
+    others: dict[str, list[Future[Any] | None]]
 
     def cancel(self) -> None:
         """Drop the reads that have not begun."""
@@ -63,11 +68,23 @@ class Pending:
 
 
 class Assembler:
-    """Makes batches of what plans ask for."""
+    """Makes batches of what plans ask for.
 
-    def __init__(self, sources: Sequence[Source], options: BatchOptions, traffic: Traffic) -> None:
+    Args:
+        sources: What the plans' draws refer to.
+        options: What a batch holds.
+        planner: Says what takes the place of a sample that can't be read.
+        faults: Where those are noted.
+        traffic: Counts requests and bytes.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], options: BatchOptions, planner: Planner, faults: FaultLog, traffic: Traffic
+    ) -> None:
+        self.planner = planner
         self._sources = sources
         self._options = options
+        self._faults = faults
         self._traffic = traffic
         self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
         self.mask_names = _mask_names(sources, options.mask_names)
@@ -76,34 +93,26 @@ class Assembler:
         self._label_rows = [LabelRows(source.catalog, self.labels) for source in sources]
         self._interval_rows = [IntervalRows(source.catalog, self.mask_names) for source in sources]
 
-    def begin(self, plan: BatchPlan, executor: Executor) -> Pending:
+    @property
+    def audio_fields(self) -> tuple[str, ...]:
+        """The audio fields that are delivered."""
+        return (PRIMARY, *self._audio_fields)
+
+    def begin(self, plan: BatchPlan, executor: Executor, neighbours: NeighbourReads | None) -> Pending:
         """Allocate a batch and start to read it."""
-        buffers = self._buffers(plan)
-        fields = (PRIMARY, *self._audio_fields)
-        others = {
-            name: [
-                None
-                if draw is None
-                else executor.submit(read_other_field, self._sources[draw.source], name, draw, self._traffic)
-                for draw in plan.draws
-            ]
-            for name in self._other_fields
-        }
-        reads = start_reading(plan, buffers, self._sources, fields, executor=executor, traffic=self._traffic)
-        return Pending(plan, buffers, reads, others)
+        pending = Pending(plan, self._buffers(plan), executor, [], {})
+        pending.others = {name: [None] * len(plan.draws) for name in self._other_fields}
+        self._start(pending, range(len(plan.draws)), neighbours)
+        return pending
 
     def finish(self, pending: Pending) -> Batch:
         """Wait until a batch is read and return it.
 
         Raises:
-            AudioError, CorruptDataError, StorageError: A sample can't be read; the message says where.
+            AudioError, CorruptDataError, StorageError: More samples than allowed can't be read, or the storage
+                fails; the message says where.
         """
-        for future in pending.audio:
-            future.result()
-        others = {
-            name: [None if item is None else item.result() for item in listed]
-            for name, listed in pending.others.items()
-        }
+        others, invalid = self._read(pending)
         plan, audio = pending.plan, pending.buffers.fields[PRIMARY]
         draws = plan.draws
         return Batch(
@@ -123,9 +132,80 @@ class Assembler:
                 name: [None if draw is None else columns[draw.source](draw.row) for draw in draws]
                 for name, columns in self._metadata.items()
             },
-            valid=np.array([draw is not None for draw in draws]),
+            valid=np.array([draw is not None and index not in invalid for index, draw in enumerate(draws)]),
             position=plan.next_position,
         )
+
+    def _start(self, pending: Pending, indices: Iterable[int], neighbours: NeighbourReads | None) -> None:
+        """Start to read some of a batch's draws."""
+        indices, plan = list(indices), pending.plan
+        if neighbours is not None:
+            neighbours.plan([int(plan.positions[index]) for index in indices if plan.draws[index] is not None])
+        for name, listed in pending.others.items():
+            for index in indices:
+                draw = plan.draws[index]
+                if draw is not None:
+                    source = self._sources[draw.source]
+                    listed[index] = pending.executor.submit(read_other_field, source, name, draw, self._traffic)
+        pending.audio = start_reading(
+            plan,
+            indices,
+            pending.buffers,
+            self._sources,
+            self.audio_fields,
+            executor=pending.executor,
+            traffic=self._traffic,
+            neighbours=neighbours,
+        )
+
+    def _read(self, pending: Pending) -> tuple[dict[str, list[Any]], set[int]]:
+        """Wait for a batch; return its fields that are not audio and which samples were given up."""
+        plan, attempt, invalid = pending.plan, 0, set[int]()
+        others: dict[str, list[Any]] = {name: [None] * len(plan.draws) for name in pending.others}
+        while failed := self._wait(pending, others):
+            for index, error in failed.items():
+                draw = plan.draws[index]
+                assert draw is not None  # noqa: S101  for the type checker: what is not drawn can't fail
+                self._faults.note(error, int(plan.positions[index]), self._sources[draw.source].name)
+                pending.buffers.clear(index)
+            attempt += 1
+            if self.planner.num_positions is not None:  # one pass: nothing may come twice
+                invalid |= failed.keys()
+                return others, invalid
+            if attempt > MAX_ATTEMPTS:
+                raise next(iter(failed.values()))
+            self._substitute(pending, sorted(failed), attempt)
+        return others, invalid
+
+    def _wait(self, pending: Pending, others: dict[str, list[Any]]) -> dict[int, ShardkitError]:
+        """Wait for what is being read; return what failed, by place in the batch."""
+        failed: dict[int, ShardkitError] = {}
+        for future in pending.audio:
+            for index, error in future.result():
+                failed.setdefault(index, error)
+        for name, listed in pending.others.items():
+            for index, item in enumerate(listed):
+                if item is not None:
+                    try:
+                        others[name][index] = item.result()
+                    except SAMPLE_FAULTS as err:
+                        failed.setdefault(index, err)
+                    listed[index] = None
+        return dict(sorted(failed.items()))
+
+    def _substitute(self, pending: Pending, indices: Sequence[int], attempt: int) -> None:
+        """Start to read what takes the place of samples that can't be read."""
+        plan = pending.plan
+        failed = [draw for index in indices if (draw := plan.draws[index]) is not None]
+        places = np.array(indices)
+        drawn = self.planner.substitutes(plan.positions[places], plan.passes[places], failed, attempt=attempt)
+        for index, draw in zip(indices, drawn, strict=True):
+            plan.draws[index] = draw
+            length = num_resampled(draw.stop - draw.start, self._rate(draw), self._options.sample_rate)
+            if self._options.crop_s is None:
+                pending.buffers.extend(length)
+            pending.buffers.lengths[index] = min(length, pending.buffers.fields[PRIMARY].shape[-1])
+        self._start(pending, indices, None)
 
     def _buffers(self, plan: BatchPlan) -> AudioBuffers:
         rate = self._options.sample_rate

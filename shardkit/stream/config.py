@@ -10,13 +10,45 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shardkit.core.crops import CenterCrop, Crop, RandomCrop, SalientCrop
 from shardkit.core.errors import InputError
-from shardkit.core.order import Shuffle
-from shardkit.storage.location import Location
+from shardkit.core.shuffle import Shuffle
+from shardkit.storage.location import Location, locate
+from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
+from shardkit.stream.dataset import open_dataset
+from shardkit.stream.view import View
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WindowsConfig(_Model):
+    """Windows of the recordings as rows."""
+
+    size_s: float = Field(gt=0)
+    hop_s: float | None = Field(None, gt=0, description="None: size_s.")
+    partial: bool = Field(False, description="A last, shorter window for what the full ones leave over.")
+
+
+class DrawsConfig(_Model):
+    """Several rows from a long recording: round(crops it holds ** power)."""
+
+    size_s: float = Field(gt=0)
+    power: float = Field(0.5, ge=0, le=1)
+
+
+class BalanceConfig(_Model):
+    """Rows repeated in proportion to the frequency of their value ** -power."""
+
+    column: str
+    power: float = Field(0.5, ge=0)
+
+
+class StageConfig(_Model):
+    """Weights that hold from a sample on."""
+
+    from_sample: int = Field(gt=0)
+    weights: dict[str, float] = Field(description="By source; all of them.")
 
 
 class SourceConfig(_Model):
@@ -25,6 +57,11 @@ class SourceConfig(_Model):
     url: str = Field(description="Folder or URL of the dataset; a relative path is relative to this file.")
     split: str | None = Field(None, description="One of its splits; needed where it has several, or 'all'.")
     where: str | None = Field(None, description="Condition over the index's columns, such as duration_s >= 2.")
+    take: int | None = Field(None, ge=0, description="Only the first so many rows.")
+    windows: WindowsConfig | None = Field(None, description="Windows as rows.")
+    draws: DrawsConfig | None = Field(None, description="Several rows from long recordings.")
+    balance: BalanceConfig | None = Field(None, description="Rows of rare values repeated.")
+    repeat: float | None = Field(None, gt=0, description="Times that each row comes in a pass.")
     weight: float | None = Field(None, ge=0, description="Share of the draws; all sources have one, or none has.")
     storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
 
@@ -70,12 +107,18 @@ class StreamConfig(_Model):
     """A stream: what ``shardkit.Stream`` takes."""
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
-    crop: CropConfig | None = Field(None, description="None delivers whole samples.")
+    schedule: list[StageConfig] = Field(
+        default_factory=list, description="Weights that take the place of the sources' own later in the stream."
+    )
+    temperature: float | None = Field(None, ge=0, description="Power of the weights, or of the sizes without weights.")
+    crop: CropConfig | None = Field(None, description="None delivers whole rows.")
     sample_rate: int | None = Field(None, ge=1, description="Hz.")
     channels: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
-    batch_size: int = Field(32, ge=1, description="Of one rank.")
+    batch_size: int | None = Field(None, ge=1, description="Of one rank; None: 32, or by global_batch_size.")
+    global_batch_size: int | None = Field(None, ge=1, description="Of all ranks together.")
     passes: Literal[1] | None = None
+    epoch_samples: int | None = Field(None, ge=1, description="Samples of all ranks after which an iteration ends.")
     shuffle: Literal["full", "block", "none"] | ShuffleConfig = Field(
         default_factory=lambda: ShuffleConfig.model_validate({})
     )
@@ -83,20 +126,59 @@ class StreamConfig(_Model):
     mask_names: list[str] | None = None
     fields: list[str] = Field(default_factory=list)
     metadata: list[str] = Field(default_factory=list)
+    max_failures: int = Field(100, ge=0, description="Samples that a process may fail to read.")
     threads: int | None = Field(None, ge=1)
     memory: str | int = "1GB"
 
-    def weights(self) -> dict[str, float] | None:
-        """Return the weights by source, or None where no source has one.
+    def weights(self) -> dict[str, float] | list[tuple[int, dict[str, float]]] | None:
+        """Return the weights by source, or the schedule of them, or None where no source has one.
 
         Raises:
             InputError: Some sources have a weight and others have none.
         """
         given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
         missing = [name for name in self.sources if name not in given]
-        if given and missing:
+        if missing and (given or self.schedule):
             raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight, or none")
+        if self.schedule:
+            return [(0, given), *((stage.from_sample, stage.weights) for stage in self.schedule)]
         return given or None
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of ``Stream`` but its sources and ranks."""
+        plain = self.model_dump(exclude={"sources", "schedule", "crop", "shuffle"})
+        return plain | {"weights": self.weights(), "crop": crop_of(self.crop), "shuffle": shuffle_of(self.shuffle)}
+
+
+def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:
+    """Return the views of a configuration that was read from ``location``.
+
+    Raises:
+        InputError: A source can't be as described; the message names it.
+    """
+    views = {}
+    for name, source in config.sources.items():
+        place = resolve(location.parent, source.url)
+        dataset = open_dataset(locate(place.url, place.options | source.storage_options), source.split)
+        try:
+            views[name] = _narrowed(dataset, source)
+        except InputError as err:
+            raise InputError(f"{location}: sources.{name}: {err}") from err
+    return views
+
+
+def _narrowed(view: View, source: SourceConfig) -> View:
+    if source.where is not None:
+        view = view.where(source.where)
+    if source.take is not None:
+        view = view.take(source.take)
+    if source.windows is not None:
+        view = view.windows(source.windows.size_s, source.windows.hop_s, partial=source.windows.partial)
+    if source.draws is not None:
+        view = view.draws(source.draws.size_s, source.draws.power)
+    if source.balance is not None:
+        view = view.balance(source.balance.column, source.balance.power)
+    return view if source.repeat is None else view.repeat(source.repeat)
 
 
 def load_config(location: Location) -> StreamConfig:

@@ -1,5 +1,6 @@
 """A piece of audio: some samples of one member, the bytes that hold them, and how those are decoded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.decode import AudioMember, byte_range, decode
-from shardkit.core.errors import CorruptDataError
+from shardkit.core.errors import CorruptDataError, ShardkitError
 from shardkit.format.hashing import member_hash
+from shardkit.format.index import PRIMARY
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.storage.traffic import Traffic
@@ -43,6 +45,10 @@ class Piece:
         """The tar that holds it."""
         return self.catalog.tar(self.row)
 
+    def explained(self, error: ShardkitError) -> ShardkitError:
+        """Return an error of reading the tar that says which sample it struck."""
+        return type(error)(f"{error} (key {self.catalog.key(self.row)!r}, field {self.field!r})")
+
     def decode(self, data: bytes | memoryview) -> NDArray[np.float32]:
         """Return the samples, (channel, time), from the bytes [lo, hi) of the tar.
 
@@ -56,6 +62,31 @@ class Piece:
         first = self.lo - int(self.catalog.fields[self.field].offset[self.row])
         with located(self.catalog, self.field, self.row):
             return decode(self.member, data, first, self.start, self.stop)
+
+
+def pieces_of(catalog: Catalog, fields: Sequence[str], row: int, start: int, stop: int) -> list[Piece]:
+    """Return the pieces of some audio fields of a sample that lie at samples [start, stop) of its primary audio.
+
+    Fields that the sample does not have, or that end before, give none.
+    """
+    pieces = []
+    primary = catalog.fields[PRIMARY]
+    for field in fields:
+        columns = catalog.fields.get(field)
+        if columns is None or not columns.present[row]:
+            continue
+        first, last = start, stop
+        if field != PRIMARY:
+            first, last = stem_bounds(
+                start,
+                stop,
+                rate=int(primary.sample_rate[row]),
+                stem_rate=int(columns.sample_rate[row]),
+                stem_frames=int(columns.frames[row]),
+            )
+        if first < last:
+            pieces.append(Piece.of(catalog, field, row, first, last))
+    return pieces
 
 
 def read_audio(catalog: Catalog, field: str, row: int, start: int, stop: int) -> NDArray[np.float32]:

@@ -7,13 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.resample import check_mix
+from shardkit.core.checks import checked_whole
 from shardkit.core.crops import Crop
 from shardkit.core.errors import AudioError, InputError
-from shardkit.core.order import MixedOrder, OnePassOrder
-from shardkit.core.random import uniform
+from shardkit.core.order import MixedOrder, OnePassOrder, substitute_rows
+from shardkit.core.random import hash_int, key_of, uniform
 from shardkit.format.index import PRIMARY
 from shardkit.stream.catalog import Catalog, located
-from shardkit.stream.dataset import View
+from shardkit.stream.view import View
+
+_Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,20 @@ class Draw:
     stop: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class BatchPlan:
-    """What one rank delivers as one batch. ``draws`` holds None for positions past the end of a one-pass stream."""
+    """What one rank delivers as one batch.
 
-    positions: NDArray[np.int64]
-    passes: NDArray[np.int64]
-    draws: Sequence[Draw | None]
+    Attributes:
+        positions: Of the draws, (batch,).
+        passes: Of the draws, (batch,).
+        draws: None for positions past the end of a one-pass stream.
+        next_position: Where the next global batch begins.
+    """
+
+    positions: _Ints
+    passes: _Ints
+    draws: list[Draw | None]
     next_position: int
 
 
@@ -59,41 +69,67 @@ class Planner:
         self._order = order
         self._crop = crop
         self._seed = seed
+        self._num_rows = np.array([len(source.view) for source in sources], dtype=np.int64)
+        self._keys = [hash_int(seed, key_of("repeat"), key_of(source.name)) for source in sources]
         self.num_positions = order.num_rows if isinstance(order, OnePassOrder) else None
 
     def plan(self, position: int, *, rank: int, world_size: int, batch_size: int) -> BatchPlan:
-        """Return the plan of this rank's share of the global batch that begins at ``position``."""
-        positions = position + rank + world_size * np.arange(batch_size, dtype=np.int64)
+        """Return the plan of this rank's share of the global batch that begins at ``position``.
+
+        A rank's positions are those that leave its number when divided by the world size, wherever the batch begins.
+        """
+        first = position + (rank - position) % world_size
+        positions = first + world_size * np.arange(batch_size, dtype=np.int64)
         valid = positions if self.num_positions is None else positions[positions < self.num_positions]
-        drawn = self._order.draws(valid)
-        chances = uniform(self._seed, valid, "crop")
-        draws: list[Draw | None] = [
-            self._draw(int(source), int(row), float(chance))
-            for source, row, chance in zip(drawn.sources, drawn.rows, chances, strict=True)
-        ]
+        draws, passes = self.draws(valid)
         missing = batch_size - len(valid)
         return BatchPlan(
             positions=positions,
-            passes=np.concatenate([drawn.passes, np.zeros(missing, dtype=np.int64)]),
-            draws=draws + [None] * missing,
+            passes=np.concatenate([passes, np.zeros(missing, dtype=np.int64)]),
+            draws=[*draws, *[None] * missing],
             next_position=position + world_size * batch_size,
         )
 
-    def _draw(self, source: int, view_row: int, chance: float) -> Draw:
-        view = self._sources[source].view
-        row = int(view.rows[view_row])
-        audio = view.catalog.fields[PRIMARY]
-        frames = int(audio.frames[row])
+    def draws(self, positions: _Ints) -> tuple[list[Draw], _Ints]:
+        """Return what is drawn at some positions, and the pass of each draw."""
+        drawn = self._order.draws(positions)
+        chances = uniform(self._seed, positions, "crop")
+        return self._placed(drawn.sources, drawn.rows, drawn.passes, chances), drawn.passes
+
+    def neighbours(self, position: int) -> _Ints:
+        """Return the positions whose rows lie near this one's because the shuffle kept them so."""
+        return self._order.neighbours(position)
+
+    def substitutes(self, positions: _Ints, passes: _Ints, failed: Sequence[Draw], *, attempt: int) -> list[Draw]:
+        """Return what takes the place of draws that can't be read: of the same sources, by position and attempt."""
+        sources = np.array([draw.source for draw in failed], dtype=np.int64)
+        rows = substitute_rows(self._seed, positions, self._num_rows[sources], attempt=attempt)
+        return self._placed(sources, rows, passes, uniform(self._seed, positions, "crop", attempt))
+
+    def _placed(self, sources: _Ints, rows: _Ints, passes: _Ints, chances: NDArray[np.float64]) -> list[Draw]:
+        """Return draws of rows of the sources, each with its crop."""
+        placed: list[Draw] = [None] * len(rows)  # type: ignore[list-item]
+        for source in np.unique(sources).tolist():
+            mine = np.flatnonzero(sources == source)
+            view = self._sources[source].view
+            found = view.sections(rows[mine], passes=passes[mine], key=self._keys[source])
+            columns = (array.tolist() for array in (mine, found.rows, found.starts, found.stops, chances[mine]))
+            for index, row, start, stop, chance in zip(*columns, strict=True):
+                placed[index] = Draw(source, row, *self._crop_of(view.catalog, row, start, stop, chance))
+        return placed
+
+    def _crop_of(self, catalog: Catalog, row: int, start: int, stop: int, chance: float) -> tuple[int, int]:
         if self._crop is None:
-            return Draw(source, row, 0, frames)
-        with located(view.catalog, PRIMARY, row):
-            start, stop = self._crop.place(
-                frames=frames,
+            return start, stop
+        audio = catalog.fields[PRIMARY]
+        with located(catalog, PRIMARY, row):
+            return self._crop.place(
+                frames=int(audio.frames[row]),
                 sample_rate=int(audio.sample_rate[row]),
                 energies=audio.energies(row) if self._crop.needs_loudness else None,
                 uniform=chance,
+                section=(start, stop),
             )
-        return Draw(source, row, start, stop)
 
 
 def check_sources(sources: Sequence[Source]) -> None:
@@ -114,17 +150,14 @@ def check_sources(sources: Sequence[Source]) -> None:
 def common_rate(sources: Sequence[Source], sample_rate: int | None) -> int:
     """Return the stream's rate: as asked, else the one rate that all recordings have."""
     if sample_rate is not None:
-        if sample_rate < 1:
-            raise InputError(f"sample_rate is {sample_rate} Hz; it must be positive")
-        return sample_rate
+        return checked_whole(sample_rate, "sample_rate", most=2**24)
     return _common(sources, "sample_rate", "Hz")
 
 
 def common_channels(sources: Sequence[Source], channels: int | None) -> int:
     """Return the stream's channels: as asked, else the one number that all recordings have."""
     if channels is not None:
-        if channels < 1:
-            raise InputError(f"channels is {channels}; it must be at least 1")
+        channels = checked_whole(channels, "channels", most=2**10)
         for source in sources:
             for stored in np.unique(source.catalog.fields[PRIMARY].channels[source.view.rows]).tolist():
                 try:
@@ -139,21 +172,18 @@ def check_crop(sources: Sequence[Source], crop: Crop | None, *, sample_rate: int
     """Raise if the crop is shorter than a sample, or longer than every recording so that every batch is padding."""
     if crop is None:
         return
+    if isinstance(crop, type) or not hasattr(crop, "place"):
+        raise InputError(f"crop is {crop!r}; give RandomCrop(2.0), CenterCrop(2.0), SalientCrop(2.0) or None")
     slowest = min(int(source.catalog.fields[PRIMARY].sample_rate[source.view.rows].min()) for source in sources)
     slowest = min(slowest, sample_rate)
     if crop.duration_s * slowest < 1:
         raise InputError(f"the crop of {crop.duration_s:g} s is shorter than a sample at {slowest} Hz")
-    longest_s, name = max((_longest_s(source.view), source.name) for source in sources)
+    longest_s, name = max((source.view.longest_s(), source.name) for source in sources)
     if crop.duration_s > longest_s:
         raise InputError(
             f"the crop of {crop.duration_s:g} s is longer than every sample; the longest, of {name!r}, "
             f"has {longest_s:.3f} s: choose a shorter crop, or crop=None for whole samples"
         )
-
-
-def _longest_s(view: View) -> float:
-    audio = view.catalog.fields[PRIMARY]
-    return float((audio.frames[view.rows] / audio.sample_rate[view.rows]).max())
 
 
 def _common(sources: Sequence[Source], column: str, unit: str) -> int:

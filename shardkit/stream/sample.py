@@ -75,6 +75,16 @@ def read_sample(catalog: Catalog, row: int, *, start_s: float = 0.0, duration_s:
     primary = catalog.fields[PRIMARY]
     rate, frames = int(primary.sample_rate[row]), int(primary.frames[row])
     start, stop = _bounds(catalog.key(row), start_s, duration_s, rate=rate, frames=frames)
+    return read_section(catalog, row, start, stop)
+
+
+def read_section(catalog: Catalog, row: int, start: int, stop: int) -> Sample:
+    """Return samples [start, stop), at the stored rate, of a recording and of all that is aligned with it.
+
+    Raises:
+        AudioError, CorruptDataError, StorageError: It can't be read; the message gives shard, key and byte.
+    """
+    rate = int(catalog.fields[PRIMARY].sample_rate[row])
     record = catalog.table.drop_columns(["fields"]).slice(row, 1).to_pylist()[0]
     inside = [
         Interval(item["name"], max(item["start"], start) - start, min(item["stop"], stop) - start)

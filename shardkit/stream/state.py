@@ -1,14 +1,24 @@
-"""The state of a stream: a position, and a fingerprint that says which stream it belongs to."""
+"""The state of a stream: a position, the mix so far, and a fingerprint that says which stream it belongs to."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from shardkit.core.errors import StateError
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+MAX_POSITION = 2**62
 _DIGITS = 8  # 32 bits for each part: it guards against mistakes, not against attack
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """What a state says, once its fingerprint has been compared."""
+
+    position: int
+    history: object
 
 
 def fingerprint(parts: Mapping[str, Any]) -> dict[str, str]:
@@ -22,13 +32,18 @@ def fingerprint(parts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def dump_state(position: int, expected: Mapping[str, str]) -> dict[str, Any]:
+def dump_state(position: int, history: object, expected: Mapping[str, str]) -> dict[str, Any]:
     """Return the state as plain JSON values, under 1 KiB."""
-    return {"version": STATE_VERSION, "fingerprint": dict(expected), "position": position}
+    return {"version": STATE_VERSION, "fingerprint": dict(expected), "position": position, "history": history}
 
 
-def load_state(state: Mapping[str, Any], expected: Mapping[str, str], *, global_batch: int) -> int:
-    """Return the position of a state.
+def load_state(state: Mapping[str, Any], expected: Mapping[str, str], *, may_differ: Collection[str]) -> SavedState:
+    """Return what a state says.
+
+    Args:
+        state: What ``dump_state`` returned.
+        expected: The fingerprint of the stream.
+        may_differ: Parts of the fingerprint that need not be equal.
 
     Raises:
         StateError: Not a state, or the state of another stream; the message names what differs.
@@ -40,13 +55,21 @@ def load_state(state: Mapping[str, Any], expected: Mapping[str, str], *, global_
     found = state["fingerprint"]
     if not isinstance(found, Mapping):
         raise StateError(f"not the state of a stream: its fingerprint is {found!r}; pass what state_dict() returned")
-    differs = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    names = [name for name in {**expected, **found} if name not in may_differ]
+    differs = [name for name in names if found.get(name) != expected.get(name)]
     if differs:
         raise StateError(
             f"the state belongs to another stream: {', '.join(differs)} differ; open the same sources with the same "
-            "settings, or start at position 0"
+            f"settings, or start at position 0{_deliberately(differs)}"
         )
     position = state["position"]
-    if not isinstance(position, int) or position < 0 or position % global_batch:
-        raise StateError(f"position {position!r} is not a multiple of the global batch {global_batch}")
-    return position
+    if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < MAX_POSITION:
+        raise StateError(f"position {position!r} is not a whole number from 0 to 2^62; pass what state_dict() returned")
+    return SavedState(position, state.get("history", []))
+
+
+def _deliberately(differs: Collection[str]) -> str:
+    changes = [f'{name}="new"' for name in ("weights", "global_batch_size") if name in differs]
+    if len(changes) < len(differs):
+        return ""
+    return f"; if meant, load_state_dict(state, {', '.join(changes)})"

@@ -1,6 +1,5 @@
 """``Stream``: many sources mixed by weight, cropped, batched, resumable from one integer."""
 
-import hashlib
 import math
 import os
 import time
@@ -9,26 +8,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Literal
 
-import numpy as np
-
+from shardkit.core.checks import checked_whole
 from shardkit.core.crops import Crop
-from shardkit.core.errors import InputError, ShardkitError
-from shardkit.core.mixture import SLOTS, weights_in_order
-from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder, Shuffle, SourceRows
+from shardkit.core.errors import InputError, ShardkitError, StateError
+from shardkit.core.mixture import SLOTS
+from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder
+from shardkit.core.random import check_seed
+from shardkit.core.shuffle import Shuffle
 from shardkit.core.sizes import parse_size
+from shardkit.core.stages import SourceRows
 from shardkit.storage.location import locate
-from shardkit.storage.reference import resolve
+from shardkit.stream.arguments import (
+    checked_names,
+    checked_passes,
+    checked_shuffle,
+    default_threads,
+    is_new,
+    named_sources,
+    rank_batch_size,
+)
 from shardkit.stream.assemble import Assembler, BatchOptions, Pending
 from shardkit.stream.batch import Batch
-from shardkit.stream.config import crop_of, load_config, shuffle_of
+from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
-from shardkit.stream.dataset import View, open_dataset
-from shardkit.stream.plan import Planner, Source, check_crop, check_sources, common_channels, common_rate
-from shardkit.stream.ranks import resolve_ranks
+from shardkit.stream.faults import Fault, FaultLog
+from shardkit.stream.mix import Schedule, Stages, Weights, dump_history, load_history, stage_at, stages_of
+from shardkit.stream.neighbours import NeighbourReads
+from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
+from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
+from shardkit.stream.view import View
 
-_MAX_LOCAL_THREADS = 8  # decoding holds the GIL for part of its time; more threads stop paying
-_REMOTE_THREADS = 16  # a thread waits for its request; latency, not the number of cores, says how many must wait
 _MAX_AHEAD = 8  # batches
 
 
@@ -40,22 +50,33 @@ class Stream:
 
     Args:
         sources: Views by name, or one view.
-        weights: Share of the draws of each source; None: equal shares.
-        crop: ``RandomCrop``, ``CenterCrop`` or ``SalientCrop``; None delivers whole samples, padded to the longest
+        weights: Share of the draws of each source; or a schedule, ``[(0, {...}), (100_000, {...})]``: from which
+            sample on which weights hold. None: equal shares, or with ``temperature`` by size.
+        temperature: Power to which weights are raised: 1 keeps them, 0 evens them out, and without ``weights`` it
+            applies to the sources' numbers of rows. None: 1, and equal shares without weights.
+        crop: ``RandomCrop``, ``CenterCrop`` or ``SalientCrop``; None delivers whole rows, padded to the longest
             of the batch.
         sample_rate: Rate to deliver, in Hz; None: the sources' own, which must then be one.
         channels: Channels to deliver: 1 is the mean; None: the sources' own, which must then be one number.
         seed: Of order and crops.
-        batch_size: Samples in a batch of this rank; the global batch is ``batch_size * world_size``.
+        batch_size: Samples in a batch of this rank; None: 32, or what ``global_batch_size`` gives.
+        global_batch_size: Samples that all ranks together deliver in one step; a multiple of the world size.
         rank: Of this process; None, with ``world_size``: torch.distributed's, else RANK and WORLD_SIZE, else 0 of 1.
+            Where both are given and known, they must agree.
         world_size: Number of ranks.
-        passes: None: endless. 1: each sample exactly once, without weights; the end is padded so that all ranks
+        check_ranks: False takes ``rank`` and ``world_size`` as given, whatever process group there is: for
+            data-parallel groups inside a larger job, or a stream of one process only.
+        passes: None: endless. 1: each row exactly once, without weights; the end is padded so that all ranks
             yield equally many batches.
+        epoch_samples: Where an iteration over an endless stream ends: after so many samples of all ranks, in whole
+            batches. The next iteration goes on from there. None: an iteration has no end.
         shuffle: ``full``, ``block`` or ``none``, or a ``Shuffle`` with its settings.
         mask_hop: Samples of delivered audio in one frame of ``Batch.masks``; None: no masks.
         mask_names: Interval names to deliver masks of; None: all that the sources have.
         fields: Further fields to deliver: stems, paired targets, arrays.
         metadata: Columns to deliver.
+        max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
+            the place of such a sample (in one pass: ``valid=False``), and a warning, ``failures`` and ``stats`` tell.
         threads: Threads that read and decode; None: one a core and at most 8 for local sources, 16 for remote ones.
         memory: Bound on the batches held ahead of the consumer, such as ``1GB``.
 
@@ -67,49 +88,63 @@ class Stream:
         self,
         sources: Mapping[str, View] | View,
         *,
-        weights: Mapping[str, float] | None = None,
+        weights: Weights | Schedule | None = None,
+        temperature: float | None = None,
         crop: Crop | None = None,
         sample_rate: int | None = None,
         channels: int | None = None,
         seed: int = 0,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        global_batch_size: int | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        check_ranks: bool = True,
         passes: Literal[1] | None = None,
+        epoch_samples: int | None = None,
         shuffle: Shuffle | Literal["full", "block", "none"] = "full",
         mask_hop: int | None = None,
         mask_names: Sequence[str] | None = None,
         fields: Sequence[str] = (),
         metadata: Sequence[str] = (),
+        max_failures: int = 100,
         threads: int | None = None,
         memory: str | int = "1GB",
     ) -> None:
-        self._sources = _named(sources)
+        self._sources = named_sources(sources)
         check_sources(self._sources)
-        self.rank, self.world_size = resolve_ranks(rank, world_size)
-        self.batch_size = _positive(batch_size, "batch_size")
+        self._seed = check_seed(seed)
+        self._check_ranks = check_ranks
+        self.rank, self.world_size = resolve_ranks(rank, world_size, check=check_ranks)
+        self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size)
         self.crop = crop
-        self.passes = passes
-        self._threads = _positive(_default_threads(self._sources) if threads is None else threads, "threads")
+        self.passes = checked_passes(passes, weights, temperature, epoch_samples)
+        self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
+        self._threads = default_threads(self._sources) if threads is None else checked_whole(threads, "threads")
         self._memory = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
+        rate = common_rate(self._sources, sample_rate)
+        check_crop(self._sources, crop, sample_rate=rate)
         self._options = BatchOptions(
-            sample_rate=common_rate(self._sources, sample_rate),
+            sample_rate=rate,
             channels=common_channels(self._sources, channels),
             crop_s=None if crop is None else crop.duration_s,
-            mask_hop=None if mask_hop is None else _positive(mask_hop, "mask_hop"),
-            mask_names=mask_names,
-            fields=fields,
-            metadata=metadata,
+            mask_hop=None if mask_hop is None else checked_whole(mask_hop, "mask_hop"),
+            mask_names=None if mask_names is None else checked_names(mask_names, "mask_names"),
+            fields=checked_names(fields, "fields"),
+            metadata=checked_names(metadata, "metadata"),
         )
-        check_crop(self._sources, crop, sample_rate=self._options.sample_rate)
-        self._counters = Counters([source.name for source in self._sources])
-        self._assembler = Assembler(self._sources, self._options, self._counters.traffic)
-        shuffle = Shuffle(kind=shuffle) if isinstance(shuffle, str) else shuffle
-        self._order = _order(self._sources, weights, passes, seed=seed, shuffle=shuffle)
-        self._planner = Planner(self._sources, self._order, crop, seed=seed)
-        self._fingerprint = self._identify(seed, shuffle)
+        self._shuffle = checked_shuffle(shuffle)
+        sizes = [len(source.view) for source in self._sources]
+        names = [source.name for source in self._sources]
+        self._own_stages = () if self.passes == 1 else stages_of(names, sizes, weights, temperature)
+        self._stages: Stages = self._own_stages
+        self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
+        self._counters = Counters(names)
+        self._assembler = Assembler(
+            self._sources, self._options, self._new_planner(), self._faults, self._counters.traffic
+        )
+        self._fingerprint = self._identify()
         self._position = 0
 
     @classmethod
@@ -121,22 +156,8 @@ class Stream:
         Raises:
             InputError: The file is not as the schema says; the message names the key and the choices.
         """
-        location = locate(path)
-        config = load_config(location)
-        sources = {}
-        for name, source in config.sources.items():
-            place = resolve(location.parent, source.url)
-            view: View = open_dataset(locate(place.url, place.options | source.storage_options), source.split)
-            sources[name] = view if source.where is None else view.where(source.where)
-        return cls(
-            sources,
-            weights=config.weights(),
-            crop=crop_of(config.crop),
-            shuffle=shuffle_of(config.shuffle),
-            rank=rank,
-            world_size=world_size,
-            **config.model_dump(exclude={"sources", "crop", "shuffle"}),
-        )
+        config = load_config(locate(path))
+        return cls(open_sources(config, locate(path)), rank=rank, world_size=world_size, **config.options())
 
     @property
     def sample_rate(self) -> int:
@@ -160,32 +181,43 @@ class Stream:
 
     @property
     def num_samples(self) -> int:
-        """Samples in one pass over all sources."""
+        """Rows in one pass over all sources."""
         return sum(len(source.view) for source in self._sources)
 
     @property
     def weights(self) -> dict[str, float]:
-        """The share of the draws that each source gets."""
-        if isinstance(self._order, OnePassOrder):
+        """The share of the draws that each source gets at the current position."""
+        if not self._stages:
             return {source.name: len(source.view) / self.num_samples for source in self._sources}
-        shares = self._order.mixture.shares
-        return {source.name: float(share / SLOTS) for source, share in zip(self._sources, shares, strict=True)}
+        shares = stage_at(self._stages, self._position).shares
+        return {source.name: share / SLOTS for source, share in zip(self._sources, shares, strict=True)}
 
     @property
     def position(self) -> int:
         """Where the next iteration begins: 0 again once an iteration of a one-pass stream has come to its end."""
         return self._position
 
+    @property
+    def failures(self) -> list[Fault]:
+        """The samples that this process could not read so far, with position, source and error."""
+        return list(self._faults.noted)
+
     def __len__(self) -> int:
-        """Return the number of batches of a one-pass stream.
+        """Return the number of batches of a whole iteration: one pass, or ``epoch_samples``.
 
         Raises:
             TypeError: The stream is endless; what Python expects of an object without a length.
         """
-        end = self._planner.num_positions
+        end = self.end_of_iteration(0)
         if end is None:
-            raise TypeError("an endless stream has no len(); let the number of steps decide, or use passes=1")
+            raise TypeError("an endless stream has no len(); let the number of steps decide, or give epoch_samples")
         return math.ceil(end / self.global_batch_size)
+
+    def end_of_iteration(self, position: int) -> int | None:
+        """Return the position at which an iteration that begins at a position ends; None: it does not."""
+        if self._epoch is not None:
+            return (position // self._epoch + 1) * self._epoch
+        return self._planner.num_positions
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches from the current position on."""
@@ -198,19 +230,26 @@ class Stream:
         """Note how far a consumer of ``batches`` has come, so that the state says so.
 
         Args:
-            position: ``Batch.position`` of the last batch that was used; None: the end, so the next iteration begins
-                anew. (A state that was taken at the last batch still has nothing left to deliver.)
+            position: ``Batch.position`` of the last batch that was used; None: the iteration is at its end, so that a
+                one-pass stream begins anew. (A state that was taken at its last batch has nothing left to deliver.)
         """
-        self._position = 0 if position is None else position
+        if position is not None:
+            self._position = position
+        elif self.passes == 1:
+            self._position = 0
 
-    def batches(self, position: int, *, step: int = 1) -> Iterator[Batch]:
+    def batches(self, position: int, *, step: int = 1, end: int | None = None) -> Iterator[Batch]:
         """Yield this rank's batches from a position on, leaving the stream's own position alone.
 
         Args:
-            position: A multiple of the global batch size.
+            position: Where the first of them begins.
             step: Yield every ``step``-th batch: how several processes of one rank divide its batches.
+            end: No batch begins here or later; None: ``end_of_iteration(position)``.
         """
-        end = self._planner.num_positions
+        if self._check_ranks:
+            check_unchanged((self.rank, self.world_size))
+        end = self.end_of_iteration(position) if end is None else end
+        neighbours = self._neighbour_reads(position, step, end)
         pending: deque[Pending] = deque()
         failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
         ahead = 1
@@ -219,7 +258,7 @@ class Stream:
                 while True:
                     while len(pending) < ahead and failed is None and (end is None or position < end):
                         try:
-                            pending.append(self._begin(position, executor))
+                            pending.append(self._begin(position, executor, neighbours))
                         except ShardkitError as err:
                             failed = err
                             break
@@ -243,23 +282,87 @@ class Stream:
 
     def state_at(self, position: int) -> dict[str, Any]:
         """Return the state of this stream at a position: ``Batch.position`` of the last batch that was used."""
-        return dump_state(position, self._fingerprint)
+        return dump_state(position, dump_history(self._stages, position), self._fingerprint)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self,
+        state: Mapping[str, Any],
+        *,
+        weights: Literal["new"] | None = None,
+        global_batch_size: Literal["new"] | None = None,
+    ) -> None:
         """Go on where ``state`` was taken, at any number of ranks with the same global batch.
+
+        Args:
+            state: What ``state_dict`` returned.
+            weights: ``"new"`` lets this stream's weights differ from those of the state and hold from its position
+                on; each source goes on in the pass it was in, and the state's history keeps the change.
+            global_batch_size: ``"new"`` lets the global batch differ: the same samples follow, in other batches.
 
         Raises:
             StateError: The state is of another stream; the message names what differs.
         """
-        self._position = load_state(state, self._fingerprint, global_batch=self.global_batch_size)
+        may_differ = [
+            name
+            for name, value in (("weights", weights), ("global_batch_size", global_batch_size))
+            if is_new(value, name)
+        ]
+        saved = load_state(state, self._fingerprint, may_differ=may_differ)
+        end = self._planner.num_positions
+        if end is not None and saved.position >= end + max(self.global_batch_size, 2**20):
+            raise StateError(f"position {saved.position} is past the end of one pass over {end} rows")
+        if self._own_stages:
+            self._stages = load_history(
+                saved.history,
+                self._own_stages,
+                saved.position,
+                num_sources=len(self._sources),
+                new_weights=weights == "new",
+            )
+            self._assembler.planner = self._new_planner()
+        self._position = saved.position
 
     def stats(self) -> dict[str, Any]:
         """Return counts since the stream was made: batches, samples by source, seconds waited, requests, bytes read."""
-        return self._counters.snapshot()
+        return self._counters.snapshot() | {"failures": len(self._faults.noted)}
 
-    def _begin(self, position: int, executor: Executor) -> Pending:
+    @property
+    def _planner(self) -> Planner:
+        return self._assembler.planner
+
+    def _new_planner(self) -> Planner:
+        rows = [SourceRows(name=source.name, num_rows=len(source.view)) for source in self._sources]
+        order: MixedOrder | OnePassOrder
+        if self.passes == 1:
+            order = OnePassOrder(rows, seed=self._seed, shuffle=self._shuffle)
+        else:
+            order = MixedOrder(rows, seed=self._seed, shuffle=self._shuffle, stages=self._stages)
+        return Planner(self._sources, order, self.crop, seed=self._seed)
+
+    def _neighbour_reads(self, position: int, step: int, end: int | None) -> NeighbourReads | None:
+        if self._shuffle.kind == "full":
+            return None
+        return NeighbourReads(
+            self._planner,
+            self._sources,
+            self._assembler.audio_fields,
+            rank=self.rank,
+            world_size=self.world_size,
+            start=position,
+            stride=step * self.global_batch_size,
+            batch=self.global_batch_size,
+            end=end,
+            memory=self._memory // 2,
+            traffic=self._counters.traffic,
+        )
+
+    def _whole_batches(self, epoch_samples: int) -> int:
+        samples = checked_whole(epoch_samples, "epoch_samples")
+        return -(-samples // self.global_batch_size) * self.global_batch_size
+
+    def _begin(self, position: int, executor: Executor, neighbours: NeighbourReads | None) -> Pending:
         plan = self._planner.plan(position, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size)
-        return self._assembler.begin(plan, executor)
+        return self._assembler.begin(plan, executor, neighbours)
 
     def _batches_ahead(self, pending: Pending) -> int:
         """Return how many batches of this size may be under way within the memory bound."""
@@ -273,69 +376,18 @@ class Stream:
         self._counters.delivered([name for name in batch.sources if name], time.perf_counter() - began)
         return batch
 
-    def _identify(self, seed: int, shuffle: Shuffle) -> dict[str, str]:
+    def _identify(self) -> dict[str, str]:
         return fingerprint(
             {
                 "order": ORDER_VERSION,
                 "content": [[source.name, list(source.catalog.content)] for source in self._sources],
-                "rows": [[source.name, len(source.view), _digest(source.view)] for source in self._sources],
-                "weights": [[name, round(share, 9)] for name, share in self.weights.items()],
-                "seed": seed,
-                "shuffle": repr(shuffle),
+                "rows": [[source.name, len(source.view), source.view.digest()] for source in self._sources],
+                "weights": [[stage.start, list(stage.shares)] for stage in self._own_stages],
+                "seed": self._seed,
+                "shuffle": repr(self._shuffle),
                 "crop": repr(self.crop),
                 "audio": [self.sample_rate, self.channels],
                 "passes": self.passes,
                 "global_batch_size": self.global_batch_size,
             }
         )
-
-
-def _named(sources: Mapping[str, View] | View) -> list[Source]:
-    if isinstance(sources, View):
-        return [Source(sources.manifest.name, sources)]
-    if not sources:
-        raise InputError("a stream needs at least one source")
-    for name, view in sources.items():
-        if not isinstance(view, View):
-            raise InputError(f"source {name!r} is a {type(view).__name__}; give what shardkit.open returns")
-    return [Source(name, view) for name, view in sources.items()]
-
-
-def _order(
-    sources: Sequence[Source],
-    weights: Mapping[str, float] | None,
-    passes: int | None,
-    *,
-    seed: int,
-    shuffle: Shuffle,
-) -> MixedOrder | OnePassOrder:
-    if passes not in (None, 1):
-        raise InputError(f"passes is {passes}; choose 1 (each sample once) or None (endless)")
-    if passes == 1 and weights is not None:
-        raise InputError(
-            "passes=1 delivers each sample exactly once, so weights have no meaning; leave one of them out"
-        )
-    shares = [1.0] * len(sources)
-    if weights is not None:
-        shares = list(weights_in_order([source.name for source in sources], weights))
-    rows = [
-        SourceRows(name=source.name, num_rows=len(source.view), weight=share)
-        for source, share in zip(sources, shares, strict=True)
-    ]
-    return (OnePassOrder if passes == 1 else MixedOrder)(rows, seed=seed, shuffle=shuffle)
-
-
-def _default_threads(sources: Sequence[Source]) -> int:
-    if any(not tar.is_local for source in sources for tar in source.catalog.tars):
-        return _REMOTE_THREADS
-    return min(_MAX_LOCAL_THREADS, os.cpu_count() or 1)
-
-
-def _positive(value: int, name: str) -> int:
-    if value < 1:
-        raise InputError(f"{name} is {value}; it must be at least 1")
-    return value
-
-
-def _digest(view: View) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(view.rows, dtype="<i8").tobytes(), digest_size=8).hexdigest()

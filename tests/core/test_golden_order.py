@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder, Shuffle, SourceRows
+from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder
 from shardkit.core.random import uniform
+from shardkit.core.shuffle import Shuffle
+from shardkit.core.stages import SourceRows, Stage
 
 GOLDEN = Path(__file__).with_name("golden_order.json")
 
@@ -20,7 +22,7 @@ SEED = 20_240_229
 SOURCES = (
     SourceRows(name="speech", num_rows=100_003, weight=0.7),
     SourceRows(name="music", num_rows=2_001, weight=0.25),
-    SourceRows(name="noise", num_rows=40, weight=0.05),  # fewer rows than lanes: each lane walks them all
+    SourceRows(name="noise", num_rows=40, weight=0.05),  # a small source: all lanes walk through its passes together
 )
 SHUFFLES = {
     "full": Shuffle(),
@@ -28,6 +30,8 @@ SHUFFLES = {
     "none": Shuffle(kind="none"),
 }
 POSITIONS = np.concatenate([np.arange(100), 10**15 + np.arange(60), [2**62 - 1]])
+STAGES = (Stage(0, (2867, 1024, 205)), Stage(50_001, (0, 4000, 96)), Stage(777_777, (2000, 1000, 1096)))
+STAGE_POSITIONS = np.concatenate([start + np.arange(-20, 40) for start in (50_001, 777_777, 10**12)])
 ONE_PASS_POSITIONS = np.concatenate([np.arange(60), np.arange(102_044 - 40, 102_044)])
 
 
@@ -41,6 +45,8 @@ def current():
         f"one pass, {name}": _listed(OnePassOrder(SOURCES, seed=SEED, shuffle=shuffle).draws(ONE_PASS_POSITIONS))
         for name, shuffle in SHUFFLES.items()
     }
+    staged = MixedOrder(SOURCES, seed=SEED, shuffle=SHUFFLES["block"], stages=STAGES)
+    mixed["mixed, three stages"] = _listed(staged.draws(STAGE_POSITIONS))
     chances = uniform(SEED, POSITIONS, "crop").tolist()
     return {"order_version": ORDER_VERSION, **mixed, **one_pass, "uniform, crop": chances}
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from shardkit.core.errors import InputError
 from shardkit.core.mixture import LANES, SLOTS
-from shardkit.core.order import MAX_ROWS, MixedOrder, OnePassOrder, Shuffle, SourceRows
+from shardkit.core.order import MAX_ROWS, MixedOrder, OnePassOrder, substitute_rows
+from shardkit.core.shuffle import Shuffle
+from shardkit.core.stages import MIN_SEGMENT, SourceRows
 
 SHUFFLES = st.sampled_from(
     [
@@ -20,7 +22,8 @@ SHUFFLES = st.sampled_from(
         Shuffle(kind="block", block_rows=1, window_blocks=5),
     ]
 )
-ROWS = st.integers(1, 500) | st.sampled_from([63, 64, 65, 128])
+SMALL = LANES * MIN_SEGMENT  # a source of fewer rows is not cut into segments
+ROWS = st.integers(1, 500) | st.sampled_from([63, 64, 65, 128, SMALL - 1, SMALL, SMALL + 1, 6000])
 SEEDS = st.integers(0, 2**63 - 1)
 FAR = st.integers(0, 10**15) | st.integers(2**61, 2**62)
 THREE = (
@@ -62,13 +65,6 @@ def segments(order, source):
     return in_lane, [num_rows * sum(in_lane[:lane]) // total for lane in range(LANES + 1)]
 
 
-def walks(order, source):
-    """Whether each lane walks the whole pass: fewer rows than lanes, or nothing for some lane that has slots."""
-    in_lane, bounds = segments(order, source)
-    empty = [bounds[lane] == bounds[lane + 1] for lane in range(LANES) if in_lane[lane]]
-    return order.sources[source].num_rows < LANES or any(empty)
-
-
 # Exactly once
 
 
@@ -79,25 +75,27 @@ def assert_each_row_once_in_complete_passes(passes, rows, num_rows, complete):
     assert (visits == 1).all()
 
 
-@settings(max_examples=40, deadline=None)
-@given(sources(), SEEDS, SHUFFLES)
+@settings(max_examples=25, deadline=None)
+@given(sources(max_size=3), SEEDS, SHUFFLES)
 def test_each_pass_of_each_source_has_each_row_exactly_once(sources, seed, shuffle):
     order = MixedOrder(sources, seed=seed, shuffle=shuffle)
-    positions = np.arange(4 * SLOTS)
+    shares = order.mixture.shares / SLOTS
+    positions = np.arange(
+        int(2.2 * max(source.num_rows / share for source, share in zip(sources, shares, strict=True)))
+    )
     for index, source in enumerate(sources):
         lanes, passes, rows = draws_of(order, index, positions)
-        last = [int(passes[lanes == lane].max()) for lane in range(LANES)]
-        if walks(order, index):
-            for lane in range(LANES):
-                mine = lanes == lane
-                assert_each_row_once_in_complete_passes(passes[mine], rows[mine], source.num_rows, last[lane])
+        if source.num_rows < SMALL:
+            complete = len(rows) // source.num_rows
+            assert (passes == np.arange(len(rows)) // source.num_rows).all()
         else:
-            assert min(last) > 0
-            assert_each_row_once_in_complete_passes(passes, rows, source.num_rows, min(last))
+            complete = min(int(passes[lanes == lane].max()) for lane in range(LANES))
+        assert complete > 0
+        assert_each_row_once_in_complete_passes(passes, rows, source.num_rows, complete)
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(1, 4), st.integers(64, 200), SEEDS, SHUFFLES)
+@given(st.integers(1, 4), st.sampled_from([64, 200, SMALL, SMALL + 77]), SEEDS, SHUFFLES)
 def test_a_source_with_slots_in_few_lanes_has_each_row_exactly_once(shares, num_rows, seed, shuffle):
     sources = [
         SourceRows(name="rare", num_rows=num_rows, weight=shares),
@@ -108,10 +106,15 @@ def test_a_source_with_slots_in_few_lanes_has_each_row_exactly_once(shares, num_
     slots = np.flatnonzero(order.mixture.slot_source == 0)
     positions = (np.arange(num_rows + 1)[:, np.newaxis] * SLOTS + slots).ravel()
     _, passes, rows = draws_of(order, 0, positions)
-    if walks(order, 0):
-        assert (passes == 0).sum() == num_rows * len(slots)
-    else:
-        assert_each_row_once_in_complete_passes(passes, rows, num_rows, 1)
+    assert_each_row_once_in_complete_passes(passes, rows, num_rows, 1)
+
+
+@pytest.mark.parametrize("num_rows", [3, 40, 64, 100, 1000, SMALL - 1, SMALL, 5000, 20_011])
+def test_no_row_is_drawn_more_often_than_another_for_long(num_rows):
+    order = MixedOrder([SourceRows(name="s", num_rows=num_rows)], seed=0)
+    visits = np.bincount(order.draws(np.arange(20 * num_rows)).rows, minlength=num_rows)
+    assert visits.min() >= 19
+    assert visits.max() <= 21
 
 
 @settings(deadline=None)
@@ -229,17 +232,55 @@ def test_seed_name_and_pass_each_change_the_permutation():
     assert len(set(variants)) == len(variants)
 
 
-def test_lanes_that_walk_all_rows_each_have_their_own_order():
-    order = MixedOrder([SourceRows(name="few", num_rows=40)], seed=0)
-    rows = order.draws(np.arange(40 * LANES)).rows.reshape(40, LANES)
-    assert len({tuple(lane) for lane in rows.T.tolist()}) == LANES
+# Neighbours
 
 
-def test_lanes_that_walk_all_rows_as_packed_start_apart():
-    order = MixedOrder([SourceRows(name="few", num_rows=32)], seed=0, shuffle=Shuffle(kind="none"))
-    rows = order.draws(np.arange(32 * LANES)).rows.reshape(32, LANES)
-    assert np.bincount(rows[0]).tolist() == [2] * 32
-    assert (np.diff(rows, axis=0) % 32 == 1).all()
+@settings(max_examples=40, deadline=None)
+@given(sources(rows=st.integers(1, 20_000)), SEEDS, SHUFFLES, st.integers(0, 10**6))
+def test_neighbours_are_of_one_window_and_agree_on_who_they_are(sources, seed, shuffle, position):
+    order = MixedOrder(sources, seed=seed, shuffle=shuffle)
+    found = order.neighbours(position)
+    assert position in found
+    assert (np.diff(found) > 0).all()
+    draws = order.draws(found)
+    assert len(set(draws.sources.tolist())) == len(set(draws.passes.tolist())) == 1
+    span = shuffle.block_rows * shuffle.window_blocks
+    assert len(found) <= (1 if shuffle.kind == "full" else span)
+    if shuffle.kind == "none":
+        assert (np.diff(draws.rows) == 1).all()
+    for other in found[:: max(1, len(found) // 3)].tolist():
+        assert order.neighbours(other).tolist() == found.tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 2000), SEEDS, SHUFFLES)
+def test_neighbours_of_one_pass_divide_it(num_rows, seed, shuffle):
+    order = OnePassOrder([SourceRows(name="s", num_rows=num_rows)], seed=seed, shuffle=shuffle)
+    left = set(range(num_rows))
+    while left:
+        found = set(order.neighbours(min(left)).tolist())
+        assert min(left) in found
+        assert found <= left
+        left -= found
+
+
+def test_a_blocks_rows_are_neighbours():
+    shuffle = Shuffle(kind="block", block_rows=32, window_blocks=1)
+    order = MixedOrder([SourceRows(name="s", num_rows=64 * 32 * 10)], seed=0, shuffle=shuffle)
+    rows = order.draws(order.neighbours(12_345)).rows
+    assert sorted(rows.tolist()) == list(range(rows.min(), rows.min() + 32))
+
+
+# Substitutes
+
+
+def test_a_substitute_is_a_function_of_position_and_attempt_and_any_row_can_be_one():
+    positions, sizes = np.arange(20_000), np.full(20_000, 10)
+    first = substitute_rows(0, positions, sizes, attempt=1)
+    assert first[::-1].tolist() == substitute_rows(0, positions[::-1], sizes, attempt=1).tolist()
+    assert (np.abs(np.bincount(first, minlength=10) - 2000) < 250).all()
+    second = substitute_rows(0, positions, sizes, attempt=2)
+    assert 0.05 < (first == second).mean() < 0.15
 
 
 # Any position
@@ -249,11 +290,13 @@ def reference(order, position):
     """Source, pass and offset in the pass by unbounded integers and counting."""
     period, slot = divmod(position, SLOTS)
     source, lane = int(order.mixture.slot_source[slot]), position % LANES
+    num_rows, of_slots = order.sources[source].num_rows, order.mixture.slot_source == source
+    if num_rows < SMALL:
+        count = period * of_slots.sum().item() + of_slots[:slot].sum().item()
+        return source, count // num_rows, count % num_rows
     in_lane, bounds = segments(order, source)
-    count = period * in_lane[lane] + (order.mixture.slot_source[lane:slot:LANES] == source).sum().item()
-    num_rows, start, stop = order.sources[source].num_rows, bounds[lane], bounds[lane + 1]
-    if walks(order, source):
-        return source, count // num_rows, (start + count) % num_rows
+    count = period * in_lane[lane] + of_slots[lane:slot:LANES].sum().item()
+    start, stop = bounds[lane], bounds[lane + 1]
     return source, count // (stop - start), start + count % (stop - start)
 
 

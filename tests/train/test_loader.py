@@ -109,7 +109,8 @@ def test_what_the_stream_raises_is_raised_in_its_place(bursts, tmp_path, make_st
     damaged = _with_a_broken_shard(bursts, tmp_path / "damaged")
 
     def stream():
-        return Stream(open_dataset(damaged), batch_size=1, shuffle="none", seed=7, passes=1, rank=0, world_size=1)
+        options = {"batch_size": 1, "shuffle": "none", "seed": 7, "passes": 1, "max_failures": 0}
+        return Stream(open_dataset(damaged), rank=0, world_size=1, **options)
 
     good, message = until_it_breaks(stream())
     loader = Loader(stream(), device="cpu")

@@ -1,0 +1,288 @@
+"""Stages of a mixture: from one position to the next, the shares of the sources stay the same.
+
+Most streams have one stage, from position 0 on. Where weights change, a stage ends and another begins, and three
+things go on as if nothing had happened, by tables that are computed once from the stages before:
+
+- Each source's pass. What the lanes have not yet visited of the passes that are under way is the *leftover* of the
+  source: a list of intervals of those passes. The lanes of the new stage share it out in proportion to their new
+  slots, walk through it, and then through fresh passes. So each pass has each row once, whatever the weights do.
+  A small source, whose lanes walk through its passes together (order.py), just goes on counting.
+- The mixture. The slots of the new stage are shifted by that multiple of LANES, its phase, that best makes up for
+  what each source is ahead or behind of its weight, so that the deviations of many stages do not add up.
+- The lane of a position: g mod LANES in every stage.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.core.errors import InputError
+from shardkit.core.mixture import LANES, SLOTS, Mixture, mix
+from shardkit.core.random import hash64, key_of
+
+SLOT_SHIFT = SLOTS.bit_length() - 1
+
+# Rows of a segment, on the average over the lanes, that make it worth having: segments are whole rows, so lanes come
+# through theirs at rates that differ by one part in this many, and rows are drawn that much more or less often.
+MIN_SEGMENT = 64
+
+_Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRows:
+    """A source as the order sees it: a name, a number of rows and a weight."""
+
+    name: str
+    num_rows: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The mixture from a position on.
+
+    Attributes:
+        start: The first position.
+        shares: Slots of each source, (source,); their sum is SLOTS.
+    """
+
+    start: int
+    shares: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Leftover:
+    """Intervals of passes that earlier stages left unvisited, one after the other: those of source 0 first.
+
+    Attributes:
+        passes: The pass of each interval, (interval,).
+        starts: Where it starts in its pass, (interval,).
+        ends: Where it ends in the concatenation of all intervals, (interval,), ascending.
+    """
+
+    passes: _Ints
+    starts: _Ints
+    ends: _Ints
+
+    def places(self, index: _Ints) -> tuple[_Ints, _Ints]:
+        """Return pass and offset in it of places in the concatenation."""
+        interval = np.searchsorted(self.ends, index, side="right")
+        before = np.concatenate([[0], self.ends])[interval]
+        return self.passes[interval], self.starts[interval] + index - before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StageTables:
+    """Everything a draw of one stage needs to know about its slot, (slot,): one gather each instead of two.
+
+    A draw at position g is on slot (g + phase) mod SLOTS. Its *group* is its source's draws in its lane or, for a
+    small source, in all lanes. It is draw number
+
+        (g + phase) // SLOTS * per_period + prior - before
+
+    of its group in this stage. The first ``left_length`` of those walk through the group's piece of the leftover, the
+    others through its segment of fresh passes.
+    """
+
+    start: int
+    phase: int
+    mixture: Mixture
+    source: _Ints
+    per_period: _Ints  # slots of the same group in a whole period
+    prior: _Ints  # those of them earlier in the period
+    before: _Ints  # draws before the stage by the same formula, which do not count
+    left_start: _Ints
+    left_length: _Ints
+    first_pass: _Ints  # the first fresh pass
+    segment_start: _Ints
+    segment_length: _Ints
+    num_rows: _Ints
+    key: NDArray[np.uint64]  # of (seed, source)
+    small: NDArray[np.bool_]  # of each source, (source,)
+    leftover: Leftover | None  # None: nothing is left over
+
+    def group_slots(self, slot: int) -> _Ints:
+        """Return the slots of the same group as a slot, ascending."""
+        source = self.source[slot]
+        if self.small[source]:
+            return np.flatnonzero(self.source == source)
+        return np.flatnonzero(self.source[slot % LANES :: LANES] == source) * LANES + slot % LANES
+
+
+def stage_tables(sources: Sequence[SourceRows], stages: Sequence[Stage], *, seed: int) -> list[StageTables]:
+    """Return the tables of each stage.
+
+    Args:
+        sources: The sources.
+        stages: At least one; the first starts at 0, each other after the one before it.
+        seed: Of the order.
+
+    Raises:
+        InputError: The stages are not in order, or a stage's shares do not fit the sources.
+    """
+    starts = [stage.start for stage in stages]
+    if not starts or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+        raise InputError(f"stages start at {starts}; the first starts at 0 and each other after the one before it")
+    names = [source.name for source in sources]
+    walk = _Walk(sources)
+    tables = []
+    for stage, stop in zip(stages, [*starts[1:], None], strict=True):
+        mixture = mix(names, stage.shares)
+        if mixture.shares.tolist() != list(stage.shares):
+            raise InputError(f"the shares {list(stage.shares)} are not whole slots whose sum is {SLOTS}")
+        tables.append(walk.tables(stage.start, mixture, seed=seed))
+        if stop is not None:
+            walk.go_on(tables[-1], stop)
+    return tables
+
+
+class _Walk:
+    """How far the groups have come in the passes of each source."""
+
+    def __init__(self, sources: Sequence[SourceRows]) -> None:
+        self._sources = sources
+        self._num_rows = np.array([source.num_rows for source in sources], dtype=np.int64)
+        self._small = self._num_rows < LANES * MIN_SEGMENT
+        self._drawn = np.zeros(len(sources), dtype=np.int64)
+        # Of each source with segments: unvisited (pass, start, stop), and the first pass not begun.
+        self._left: list[_Ints] = [np.empty((0, 3), dtype=np.int64) for _ in sources]
+        self._next_pass = np.zeros(len(sources), dtype=np.int64)
+        # Draws of each source beyond its shares, times SLOTS.
+        self._ahead = np.zeros(len(sources), dtype=np.int64)
+
+    def tables(self, start: int, mixture: Mixture, *, seed: int) -> StageTables:
+        """Return the tables of a stage that begins here."""
+        small, source, lane = self._small, mixture.slot_source, np.arange(SLOTS) % LANES
+        phase = _best_phase(mixture, start, self._ahead)
+        before = _counts_before(mixture, start + phase)  # (lane, source)
+        bounds = np.where(small, 0, _shared_out(self._num_rows, mixture))
+        num_left = np.array([_total(left) for left in self._left], dtype=np.int64)
+        left_bounds = _shared_out(num_left, mixture)
+        left_starts = left_bounds[:-1] + np.cumsum(num_left) - num_left
+        intervals = np.concatenate(self._left)
+        keys = hash64(seed, np.array([key_of(source.name) for source in self._sources], dtype=np.uint64))
+        of_small = small[source]
+        return StageTables(
+            start=start,
+            phase=phase,
+            mixture=mixture,
+            source=source,
+            per_period=np.where(of_small, mixture.shares[source], mixture.lane_slots[lane, source]),
+            prior=np.where(of_small, _prior_of_source(source), mixture.slot_prior),
+            before=np.where(of_small, (before.sum(axis=0) - self._drawn)[source], before[lane, source]),
+            left_start=left_starts[lane, source],
+            left_length=np.diff(left_bounds, axis=0)[lane, source],
+            first_pass=self._next_pass[source],
+            segment_start=bounds[lane, source],
+            segment_length=np.where(of_small, self._num_rows[source], np.diff(bounds, axis=0)[lane, source]),
+            num_rows=self._num_rows[source],
+            key=keys[source],
+            small=small,
+            leftover=Leftover(
+                passes=intervals[:, 0], starts=intervals[:, 1], ends=np.cumsum(intervals[:, 2] - intervals[:, 1])
+            )
+            if len(intervals)
+            else None,
+        )
+
+    def go_on(self, tables: StageTables, stop: int) -> None:
+        """Take in what a stage draws until ``stop``, where it ends."""
+        mixture = tables.mixture
+        drawn = _counts_before(mixture, stop + tables.phase) - _counts_before(mixture, tables.start + tables.phase)
+        self._drawn = self._drawn + drawn.sum(axis=0)
+        self._ahead = self._ahead + drawn.sum(axis=0) * SLOTS - (stop - tables.start) * mixture.shares
+        bounds = _shared_out(self._num_rows, mixture)
+        left_bounds = _shared_out(np.array([_total(left) for left in self._left]), mixture)
+        for index in np.flatnonzero((mixture.shares > 0) & ~self._small):
+            self._visit(int(index), drawn[:, index], left_bounds[:, index], bounds[:, index])
+
+    def _visit(self, index: int, drawn: _Ints, left_bounds: _Ints, bounds: _Ints) -> None:
+        """Take from a source's leftover and fresh passes what each lane drew, (lane,)."""
+        from_left = np.minimum(drawn, np.diff(left_bounds))
+        unvisited = [_sliced(self._left[index], left_bounds[:-1] + from_left, left_bounds[1:])]
+        lengths = np.diff(bounds)
+        passes, rest = np.divmod(drawn - from_left, np.maximum(lengths, 1))
+        begun = int((passes + (rest > 0)).max())
+        for number in range(int(passes[lengths > 0].min()), begun):
+            offset = np.where(passes > number, lengths, np.where(passes == number, rest, 0))
+            whole = np.full(LANES, self._next_pass[index] + number)
+            unvisited.append(np.stack([whole, bounds[:-1] + offset, bounds[1:]], axis=1))
+        self._left[index] = _merged(np.concatenate(unvisited))
+        self._next_pass[index] += begun
+
+
+def _total(intervals: _Ints) -> int:
+    return int((intervals[:, 2] - intervals[:, 1]).sum())
+
+
+def _prior_of_source(slot_source: _Ints) -> _Ints:
+    """Return how many earlier slots of the period have the same source, (slot,)."""
+    order = np.argsort(slot_source, kind="stable")
+    prior = np.empty(SLOTS, dtype=np.int64)
+    prior[order] = np.arange(SLOTS) - np.searchsorted(slot_source[order], slot_source[order])
+    return prior
+
+
+def _shared_out(num_rows: _Ints, mixture: Mixture) -> _Ints:
+    """Return where each lane's share of the rows of each source starts and ends, (lane + 1, source)."""
+    before = np.zeros((LANES + 1, len(num_rows)), dtype=np.int64)
+    np.cumsum(mixture.lane_slots, axis=0, out=before[1:])
+    return np.asarray(num_rows * before // np.maximum(mixture.shares, 1))
+
+
+def _counts_before(mixture: Mixture, slot: int) -> _Ints:
+    """Return how many slots before ``slot``, counted from slot 0 of period 0, each lane and source has."""
+    periods, rest = divmod(slot, SLOTS)
+    num_sources = mixture.lane_slots.shape[1]
+    group = np.arange(rest) % LANES * num_sources + mixture.slot_source[:rest]
+    counts = np.bincount(group, minlength=LANES * num_sources).reshape(LANES, num_sources)
+    return np.asarray(periods * mixture.lane_slots + counts)
+
+
+def _best_phase(mixture: Mixture, start: int, ahead: _Ints) -> int:
+    """Return the multiple of LANES below SLOTS that leaves the largest deviation of a source smallest.
+
+    With the slots shifted by the phase, a source is ``ahead`` plus the lattice's own deviation at any position minus
+    that at the start of the stage; so the latter had best be what the source is ahead.
+    """
+    phases = np.arange(0, SLOTS, LANES)
+    places = (start + phases) % SLOTS  # (phase,)
+    num_sources = len(mixture.shares)
+    by_source = np.sort(mixture.slot_source * SLOTS + np.arange(SLOTS))
+    first = np.cumsum(mixture.shares) - mixture.shares
+    sought = np.arange(num_sources)[:, np.newaxis] * SLOTS + places
+    counts = np.searchsorted(by_source, sought) - first[:, np.newaxis]  # (source, phase)
+    deviation = counts * SLOTS - places * mixture.shares[:, np.newaxis]
+    return int(phases[np.argmin(np.abs(ahead[:, np.newaxis] - deviation).max(axis=0))])
+
+
+def _sliced(intervals: _Ints, starts: _Ints, stops: _Ints) -> _Ints:
+    """Return the parts of concatenated intervals (pass, start, stop) that lie in any of [starts, stops)."""
+    ends = np.cumsum(intervals[:, 2] - intervals[:, 1])
+    begins = ends - (intervals[:, 2] - intervals[:, 1])
+    parts = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        if start >= stop:
+            continue
+        first, last = np.searchsorted(ends, start, side="right"), np.searchsorted(begins, stop, side="left")
+        cut = intervals[first:last].copy()
+        cut[0, 1] += start - begins[first]
+        cut[-1, 2] -= ends[last - 1] - stop
+        parts.append(cut)
+    return np.concatenate(parts) if parts else np.empty((0, 3), dtype=np.int64)
+
+
+def _merged(intervals: _Ints) -> _Ints:
+    """Return disjoint intervals (pass, start, stop) in order, those that touch as one, empty ones dropped."""
+    intervals = intervals[intervals[:, 1] < intervals[:, 2]]
+    intervals = intervals[np.lexsort((intervals[:, 1], intervals[:, 0]))]
+    if not len(intervals):
+        return intervals
+    touches = (intervals[1:, 0] == intervals[:-1, 0]) & (intervals[1:, 1] == intervals[:-1, 2])
+    first = np.flatnonzero(np.concatenate([[True], ~touches]))
+    last = np.concatenate([first[1:] - 1, [len(intervals) - 1]])
+    return np.stack([intervals[first, 0], intervals[first, 1], intervals[last, 2]], axis=1)

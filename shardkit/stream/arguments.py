@@ -1,0 +1,92 @@
+"""What is handed to a stream, checked."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from shardkit.core.checks import checked_whole
+from shardkit.core.errors import InputError
+from shardkit.core.shuffle import Shuffle
+from shardkit.stream.plan import Source
+from shardkit.stream.view import View
+
+_MAX_LOCAL_THREADS = 8  # decoding holds the GIL for part of its time; more threads stop paying
+_REMOTE_THREADS = 16  # a thread waits for its request; latency, not the number of cores, says how many must wait
+_DEFAULT_BATCH = 32
+
+
+def named_sources(sources: Mapping[str, View] | View) -> list[Source]:
+    """Return the sources of a stream; one view has its dataset's name."""
+    if isinstance(sources, View):
+        return [Source(sources.manifest.name, sources)]
+    if not isinstance(sources, Mapping):
+        raise InputError(f'sources are a {type(sources).__name__}; give a view, or views by name: {{"speech": view}}')
+    if not sources:
+        raise InputError("a stream needs at least one source")
+    for name, view in sources.items():
+        if not isinstance(name, str) or not isinstance(view, View):
+            raise InputError(f"source {name!r} is a {type(view).__name__}; give what shardkit.open returns")
+    return [Source(name, view) for name, view in sources.items()]
+
+
+def checked_names(names: Sequence[str], what: str) -> tuple[str, ...]:
+    """Return a list of names as a tuple."""
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{what} is {names!r}; give a list of names")
+    return tuple(names)
+
+
+def rank_batch_size(batch_size: int | None, global_batch_size: int | None, world_size: int) -> int:
+    """Return the samples of one rank's batch."""
+    if global_batch_size is None:
+        return checked_whole(_DEFAULT_BATCH if batch_size is None else batch_size, "batch_size", most=2**31)
+    whole = checked_whole(global_batch_size, "global_batch_size", most=2**40)
+    if whole % world_size:
+        below = whole // world_size * world_size
+        near = " or ".join(str(size) for size in (below, below + world_size) if size)
+        raise InputError(f"a global batch of {whole} can't be divided among {world_size} ranks; choose {near}")
+    share = whole // world_size
+    if batch_size is not None and checked_whole(batch_size, "batch_size") != share:
+        raise InputError(
+            f"batch_size {batch_size} on {world_size} ranks is a global batch of {batch_size * world_size}, not "
+            f"{whole}; give one of the two"
+        )
+    return share
+
+
+def checked_passes(
+    passes: Literal[1] | None, weights: object, temperature: object, epoch_samples: object
+) -> Literal[1] | None:
+    """Return ``passes`` if it can be, together with what else was given."""
+    if passes is None:
+        return None
+    if isinstance(passes, bool) or passes != 1:
+        raise InputError(f"passes is {passes!r}; choose 1 (each row once) or None (endless)")
+    if weights is not None or temperature is not None:
+        raise InputError("passes=1 delivers each row exactly once, so weights have no meaning; leave one of them out")
+    if epoch_samples is not None:
+        raise InputError("passes=1 ends with the pass, so epoch_samples has no meaning; leave one of them out")
+    return 1
+
+
+def checked_shuffle(shuffle: Shuffle | str) -> Shuffle:
+    """Return a shuffle that may be given by its kind."""
+    if isinstance(shuffle, Shuffle):
+        return shuffle
+    if not isinstance(shuffle, str):
+        raise InputError(f"shuffle is {shuffle!r}; choose full, block or none, or give a Shuffle")
+    return Shuffle(kind=shuffle)  # type: ignore[arg-type]
+
+
+def is_new(value: object, name: str) -> bool:
+    """Return whether a part of a state may differ: whether ``"new"`` was given for it."""
+    if value not in (None, "new"):
+        raise InputError(f'load_state_dict: {name} is {value!r}; give "new" to let it differ, or leave it out')
+    return value == "new"
+
+
+def default_threads(sources: Sequence[Source]) -> int:
+    """Return how many threads read and decode: for remote sources more than there are cores."""
+    if any(not tar.is_local for source in sources for tar in source.catalog.tars):
+        return _REMOTE_THREADS
+    return min(_MAX_LOCAL_THREADS, os.cpu_count() or 1)

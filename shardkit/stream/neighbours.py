@@ -1,0 +1,164 @@
+"""Reads that several draws share: what a shuffle by blocks keeps together on storage is fetched together.
+
+The draws of a window of blocks lie side by side in a shard, but many batches apart in the stream. When the first of
+them is due, the pieces of all that this process will deliver are planned, those that touch are joined, and each joined
+read waits for its draws:
+
+    position          64        128       192       256          one lane of a stream of 64 lanes
+    row                7          5         6         4
+    read          [4 5 6 7]       ↑         ↑         ↑          one request for four draws
+
+What is read is what is delivered, plus the headers and metadata between neighbours in a tar: never what belongs to
+another rank.
+"""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.core.errors import ShardkitError
+from shardkit.core.ranges import coalesce
+from shardkit.storage.location import Location
+from shardkit.storage.store import read_range
+from shardkit.storage.traffic import Traffic
+from shardkit.stream.piece import Piece, pieces_of
+from shardkit.stream.plan import Planner, Source
+
+# Between neighbours lie tar headers and the sample's small members, such as its KEY.json. More is not worth it: it
+# may be what another rank reads.
+MAX_GAP = 8 * 1024
+MAX_READ = 8 * 1024 * 1024
+
+
+class SharedRead:
+    """Bytes [lo, hi) of a tar, read by whoever needs them first and kept until all who wait for them have come.
+
+    Args:
+        tar: Where.
+        lo, hi: What.
+        num_waiting: Pieces that will be taken from it.
+        traffic: Counts the request.
+    """
+
+    def __init__(self, tar: Location, lo: int, hi: int, num_waiting: int, traffic: Traffic) -> None:
+        self.lo, self.hi = lo, hi
+        self.num_waiting = num_waiting
+        self._tar = tar
+        self._traffic = traffic
+        self._lock = threading.Lock()
+        self._data: memoryview | None = None
+
+    def bytes_of(self, piece: Piece) -> memoryview:
+        """Return the bytes of a piece.
+
+        Raises:
+            StorageError, CorruptDataError: They can't be read; whoever comes next tries again.
+        """
+        with self._lock:
+            if self._data is None:
+                self._data = memoryview(read_range(self._tar, self.lo, self.hi, traffic=self._traffic))
+            return self._data[piece.lo - self.lo : piece.hi - self.lo]
+
+
+class NeighbourReads:
+    """The shared reads of one iteration of a stream.
+
+    Args:
+        planner: Says what positions deliver.
+        sources: What its draws refer to.
+        fields: Audio fields that are delivered.
+        rank, world_size: Whose positions these are.
+        start: Position of the first global batch that this iteration delivers.
+        stride: Positions from one global batch that it delivers to the next, and
+        batch: how many of those a global batch has; fewer where several processes divide the batches of a rank.
+        end: No position from here on is delivered; None: endless.
+        memory: Bytes that may wait; beyond, draws are read alone.
+        traffic: Counts the requests.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        sources: Sequence[Source],
+        fields: Sequence[str],
+        *,
+        rank: int,
+        world_size: int,
+        start: int,
+        stride: int,
+        batch: int,
+        end: int | None,
+        memory: int,
+        traffic: Traffic,
+    ) -> None:
+        self._planner = planner
+        self._sources = sources
+        self._fields = fields
+        self._rank, self._world_size = rank, world_size
+        self._start, self._stride, self._batch, self._end = start, stride, batch, end
+        self._memory = memory
+        self._traffic = traffic
+        self._waiting: dict[tuple[int, str], SharedRead | None] = {}
+        self._held = 0
+
+    def plan(self, positions: Sequence[int]) -> None:
+        """Plan the reads of draws that are due now, and of those that share a read with them."""
+        for position in positions:
+            if (position, self._fields[0]) not in self._waiting:
+                self._plan(position)
+
+    def take(self, position: int, piece: Piece) -> SharedRead | None:
+        """Return the read that holds a piece which is due now; None: it is read alone."""
+        shared = self._waiting.pop((position, piece.field), None)
+        if shared is None or not (shared.lo <= piece.lo and piece.hi <= shared.hi):
+            return None
+        shared.num_waiting -= 1
+        if not shared.num_waiting:
+            self._held -= shared.hi - shared.lo
+        return shared
+
+    def _plan(self, position: int) -> None:
+        if self._held > self._memory:
+            return
+        positions = self._planner.neighbours(position)
+        positions = positions[(positions >= position) & self._mine(positions)]
+        if len(positions) < 2:
+            return
+        try:
+            pieces = self._pieces(positions)
+        except ShardkitError:
+            return  # each is read alone, and the one that can't be is reported when it is due
+        for tar in {piece.tar for _, piece in pieces}:
+            self._share(tar, [(at, piece) for at, piece in pieces if piece.tar == tar])
+
+    def _mine(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which positions this iteration delivers."""
+        mine = (positions % self._world_size == self._rank) & ((positions - self._start) % self._stride < self._batch)
+        return np.asarray(mine if self._end is None else mine & (positions < self._end))
+
+    def _pieces(self, positions: NDArray[np.int64]) -> list[tuple[int, Piece]]:
+        draws, _ = self._planner.draws(positions)
+        found = []
+        for position, draw in zip(positions.tolist(), draws, strict=True):
+            catalog = self._sources[draw.source].catalog
+            for piece in pieces_of(catalog, self._fields, draw.row, draw.start, draw.stop):
+                found.append((position, piece))
+        return found
+
+    def _share(self, tar: Location, pieces: Sequence[tuple[int, Piece]]) -> None:
+        merged = coalesce(
+            np.array([piece.lo for _, piece in pieces]),
+            np.array([piece.hi for _, piece in pieces]),
+            max_gap=MAX_GAP,
+            max_size=MAX_READ,
+        )
+        counts = np.bincount(merged.group_of)
+        reads = [
+            SharedRead(tar, int(lo), int(hi), int(count), self._traffic) if count > 1 else None
+            for lo, hi, count in zip(merged.starts, merged.stops, counts, strict=True)
+        ]
+        self._held += sum(read.hi - read.lo for read in reads if read is not None)
+        for (position, piece), group in zip(pieces, merged.group_of.tolist(), strict=True):
+            self._waiting[position, piece.field] = reads[group]
