@@ -26,10 +26,10 @@ from shardkit.storage.traffic import Traffic
 from shardkit.stream.piece import Piece, pieces_of
 from shardkit.stream.plan import Planner, Source
 
-# Between neighbours lie tar headers and the sample's small members, such as its KEY.json. More is not worth it: it
-# may be what another rank reads.
-MAX_GAP = 8 * 1024
-MAX_READ = 8 * 1024 * 1024
+# Bytes worth fetching in vain to save a request. Between neighbours in a tar lie headers and the sample's KEY.json, two
+# or three KB; more may be what another rank reads as well.
+MAX_GAP = 4 * 1024
+MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
 
 
 class SharedRead:
@@ -120,8 +120,6 @@ class NeighbourReads:
         return shared
 
     def _plan(self, position: int) -> None:
-        if self._held > self._memory:
-            return
         positions = self._planner.neighbours(position)
         positions = positions[(positions >= position) & self._mine(positions)]
         if len(positions) < 2:
@@ -159,6 +157,9 @@ class NeighbourReads:
             SharedRead(tar, int(lo), int(hi), int(count), self._traffic) if count > 1 else None
             for lo, hi, count in zip(merged.starts, merged.stops, counts, strict=True)
         ]
-        self._held += sum(read.hi - read.lo for read in reads if read is not None)
+        held = sum(read.hi - read.lo for read in reads if read is not None)
+        if self._held + held > self._memory:
+            return
+        self._held += held
         for (position, piece), group in zip(pieces, merged.group_of.tolist(), strict=True):
             self._waiting[position, piece.field] = reads[group]
