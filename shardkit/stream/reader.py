@@ -90,14 +90,16 @@ def start_reading(
         draw = plan.draws[index]
         if draw is None:
             continue
-        try:
-            pieces = pieces_of(sources[draw.source].catalog, fields, draw.row, draw.start, draw.stop)
-        except SAMPLE_FAULTS as err:  # the index contradicts itself
-            jobs.append(_done([(index, err)]))
-            continue
-        for piece in pieces:
+        planned = None if neighbours is None else neighbours.take(int(plan.positions[index]))
+        if planned is None:
+            try:
+                pieces = pieces_of(sources[draw.source].catalog, fields, draw.row, draw.start, draw.stop)
+            except SAMPLE_FAULTS as err:  # the index contradicts itself
+                jobs.append(_done([(index, err)]))
+                continue
+            planned = [(piece, None) for piece in pieces]
+        for piece, shared in planned:
             request = _Request(index, piece)
-            shared = None if neighbours is None else neighbours.take(int(plan.positions[index]), piece)
             if shared is None:
                 by_tar.setdefault(piece.tar, []).append(request)
             else:

@@ -108,7 +108,7 @@ def delivered_by_parts(views, parts, options):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(configurations(), st.lists(PARTS, min_size=1, max_size=4))
 def test_ranks_workers_threads_and_restarts_never_change_what_is_delivered(views, configuration, parts):
     """Laws L1, L2 and L3."""
@@ -121,7 +121,7 @@ def test_ranks_workers_threads_and_restarts_never_change_what_is_delivered(views
     assert delivered_by_parts(chosen, parts, options) == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(configurations(), st.integers(0, 10**15), st.sampled_from([1, 2, 3]))
 def test_any_position_can_be_begun_at(views, configuration, number, world_size):
     """Law L3 far out, where nothing could have been replayed."""
@@ -138,7 +138,7 @@ def test_any_position_can_be_begun_at(views, configuration, number, world_size):
     assert found == expected
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(configurations(), st.integers(1, 7), st.integers(1, 9))
 def test_one_pass_is_each_row_once_in_lock_step_for_any_ranks(views, configuration, world_size, batch_size):
     """Laws L2 and L4."""
@@ -159,7 +159,7 @@ def test_one_pass_is_each_row_once_in_lock_step_for_any_ranks(views, configurati
     assert deliveries(alone) == found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(configurations(), st.integers(1, 40))
 def test_the_mixture_is_kept_at_every_prefix(views, configuration, num_batches):
     """Law L5, over what is really delivered."""
