@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,21 +48,21 @@ def _suffix(location: Location) -> str:
 
 
 def _read_table(location: Location, *, delimiter: str) -> Rows:
-    reader = csv.reader(io.StringIO(_text(location), newline=""), delimiter=delimiter)
-    header = next(reader, [])
+    records = _records(location, delimiter)
+    _, header = next(records, (1, []))
     if len(set(header)) != len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
         raise InputError(f"{location}: the header names {', '.join(map(repr, twice))} twice; rename one of them")
     places, lines = [], []
-    for cells in reader:
+    for number, cells in records:
         if not cells:
             continue
         if len(cells) != len(header):
             raise InputError(
-                f"{location}:{reader.line_num}: {len(cells)} cells, the header has {len(header)}; quote cells that "
+                f"{location}:{number}: {len(cells)} cells, the header has {len(header)}; quote cells that "
                 f"hold {delimiter!r}"
             )
-        places.append(f"{location}:{reader.line_num}")
+        places.append(f"{location}:{number}")
         lines.append(cells)
     typed = [typed_text([line[index] for line in lines]) for index in range(len(header))]
     return [
@@ -73,6 +73,28 @@ def _read_table(location: Location, *, delimiter: str) -> Rows:
         )
         for number, (place, cells) in enumerate(zip(places, lines, strict=True))
     ]
+
+
+def _records(location: Location, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line that it begins on, cells) of each record.
+
+    Strict, since the default reader takes everything after a quote that is never closed for one cell, and so loses
+    the rows in it. A quote within a cell that does not begin with one is a character like any other.
+    """
+    reader = csv.reader(io.StringIO(_text(location), newline=""), delimiter=delimiter, strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as err:
+            raise InputError(
+                f"{location}:{number}: in the row that begins here a cell begins with a quote and does not end with "
+                f"one ({err}); close it, or, where the quote is meant as it stands, double it and put quotes around "
+                'the cell: """so"" he said"'
+            ) from err
+        if cells is None:
+            return
+        yield number, cells
 
 
 def _read_jsonl(location: Location) -> Rows:

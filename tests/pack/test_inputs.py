@@ -118,6 +118,27 @@ def test_odd_but_valid_manifests(tmp_path: Path) -> None:
     assert len(inputs_of(tmp_path / "m.csv")[0].intervals) == 13500
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("cell", ['"x', '"x" y', '"5" nail'])
+def test_a_quote_that_is_not_closed_is_refused_and_swallows_no_row(tmp_path: Path, kind: str, cell: str) -> None:
+    wav(tmp_path / "a.wav")
+    wav(tmp_path / "b.wav")
+    sign = {"csv": ",", "tsv": "\t"}[kind]
+    lines = ["path,note", 'a.wav,"two\nlines"', f"a.wav,{cell}", "b.wav,y"]
+    (tmp_path / f"m.{kind}").write_text("\n".join(lines).replace(",", sign) + "\n")
+    with pytest.raises(InputError, match=rf"m\.{kind}:4: .*begins with a quote and does not end with one"):
+        inputs_of(tmp_path / f"m.{kind}")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_quote_inside_a_cell_is_a_character(tmp_path: Path, kind: str) -> None:
+    wav(tmp_path / "a.wav")
+    sign = {"csv": ",", "tsv": "\t"}[kind]
+    (tmp_path / f"m.{kind}").write_text('path,x,y,z\na.wav,5" nail,"say ""so""",\n'.replace(",", sign))
+    (item,) = inputs_of(tmp_path / f"m.{kind}")
+    assert dict(item.metadata) == {"path": "a.wav", "x": '5" nail', "y": 'say "so"', "z": None}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
