@@ -12,8 +12,10 @@ from shardkit.core.errors import AudioError, InputError
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry
 from shardkit.format.tar import TarWriter
+from shardkit.pack.content import check_content
 from shardkit.pack.fields import JSON_FIELD, kind_of_extension
 from shardkit.pack.inputs import PackInput
+from shardkit.pack.places import placed
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
 
@@ -36,9 +38,15 @@ def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, 
 
     Raises:
         AudioError: A recording can't be read or can't be packed as asked, or an interval lies outside it.
+        FormatError: Another member is not what its ending says.
         InputError: The options don't fit the recording.
         StorageError: A file can't be read.
     """
+    with placed(item.where):
+        return _prepare(item, options, hops_s)
+
+
+def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, float]) -> Prepared:
     primary = encode(item.location, options)
     members: list[tuple[str, str, bytes, AudioEntry | None]] = [
         (PRIMARY, primary.extension, primary.data, audio_entry(primary))
@@ -46,12 +54,15 @@ def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, 
     clipped = primary.num_clipped
     for name, location in item.members.items():
         extension = location.name.rpartition(".")[2].lower()
-        if kind_of_extension(extension) == "audio":
+        kind = kind_of_extension(extension)
+        if kind == "audio":
             stem = encode(location, options)
             members.append((name, f"{name}.{stem.extension}", stem.data, audio_entry(stem)))
             clipped += stem.num_clipped
         else:
-            members.append((name, f"{name}.{extension}", read_bytes(location), None))
+            data = read_bytes(location)
+            check_content(kind, data, hop_s=hops_s.get(name), where=f"field {name!r}, {location}")
+            members.append((name, f"{name}.{extension}", data, None))
     intervals = _intervals_in_samples(item, primary)
     members.append((JSON_FIELD, "json", _json_member(item, hops_s), None))
     return Prepared(tuple(members), intervals, clipped, primary.facts.frames / primary.facts.sample_rate)
