@@ -254,3 +254,17 @@ def test_typos(dataset: Path) -> None:
     assert "No such option" in run("info", dataset, "--jsno", code=2)
     assert "Traceback" in run("--debug", "info", f"{dataset}s", code=1)
     assert "Traceback" in run("info", f"{dataset}s", "--debug", code=1)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/out", "http://host/out", "memory://out"])
+def test_a_url_where_only_local_files_are_written(dataset: Path, tmp_path: Path, monkeypatch, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("export", dataset, url),
+        ("cat", dataset, "dog/take 3", "-o", f"{url}/clip.wav"),
+        ("synth", url, "--scale", 0.05),
+    ):
+        assert "only a local file or folder can be written here" in fails(*arguments, code=2)
+    assert not list(tmp_path.iterdir())
+    run("cat", dataset, "dog/take 3", "-o", f"file://{tmp_path}/clip.wav")
+    assert (tmp_path / "clip.wav").stat().st_size > 1000
