@@ -1,7 +1,7 @@
 """One input becomes the members of one sample and its index row."""
 
+import base64
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from shardkit.core.errors import AudioError, InputError
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry
 from shardkit.format.tar import TarWriter
+from shardkit.pack.cells import shown
 from shardkit.pack.content import check_content
 from shardkit.pack.fields import JSON_FIELD, kind_of_extension
 from shardkit.pack.inputs import PackInput
@@ -121,7 +122,7 @@ def _intervals_in_samples(item: PackInput, primary: Encoded) -> tuple[tuple[str,
         start, stop = round(start_s * rate), round(stop_s * rate)
         if start >= frames or stop > frames + INTERVAL_SLACK_S * rate:
             raise AudioError(
-                f"{item.where}: interval {name!r} from {start_s:g} s to {stop_s:g} s lies outside the recording "
+                f"interval {name!r} from {start_s:g} s to {stop_s:g} s lies outside the recording "
                 f"of {frames / rate:g} s ({item.location}); mend its bounds"
             )
         found.append((name, start, max(start + 1, min(stop, frames))))
@@ -134,7 +135,24 @@ def _json_member(item: PackInput, hops_s: Mapping[str, float]) -> bytes:
         content["intervals"] = [list(interval) for interval in item.intervals]
     if hops_s:
         content["hops_s"] = dict(hops_s)
-    for name, value in item.metadata.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{item.where}: column {name!r} is {value}, which JSON can't hold; leave the cell empty")
-    return json.dumps(content, ensure_ascii=False, sort_keys=True, default=str).encode()
+    try:
+        return _dumped(content)
+    except ValueError:
+        for name, value in item.metadata.items():
+            try:
+                _dumped(value)
+            except ValueError as err:
+                raise InputError(
+                    f"column {name!r} holds {shown(value)}, which JSON can't hold; leave the cell empty"
+                ) from err
+        raise
+
+
+def _dumped(value: Any) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=_plain, allow_nan=False)
+    return text.encode()
+
+
+def _plain(value: Any) -> str:
+    """Return what JSON has no type for as text: bytes in base 64; dates, times and decimals as they are written."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)

@@ -51,7 +51,9 @@ class LocalBackend:
             found = location.local_path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        is_folder = location.local_path.is_dir()
+        is_folder = stat.S_ISDIR(found.st_mode)
+        if not is_folder and not stat.S_ISREG(found.st_mode):
+            raise OSError("it is a pipe, a socket or a device, which is not read; name a file")
         return Status(0 if is_folder else found.st_size, is_folder)
 
     def files(self, folder: Location) -> Iterator[StoredFile]:

@@ -177,7 +177,7 @@ def test_a_killed_run_leaves_no_process_and_the_same_command_finishes_it(kinds: 
 def test_storage_that_fails_is_not_taken_for_a_bad_recording(kinds: Path, tmp_path: Path, s3: S3) -> None:
     (tmp_path / "m.csv").write_text(f"path\n{next(kinds.iterdir())}\ns3://{s3.bucket}/x.wav\n")
     write_bytes(locate(f"{s3.url}/x.wav"), next(kinds.glob("*.wav")).read_bytes())
-    found, _ = read_inputs(locate(tmp_path / "m.csv"), InputOptions())
+    found, *_ = read_inputs(locate(tmp_path / "m.csv"), InputOptions())
     down = locate(found[1].location.url, {"endpoint_url": "http://127.0.0.1:9"})
     job = ShardJob(
         plan=ShardPlan("train", "train/000000", (found[0], replace(found[1], location=down))),
