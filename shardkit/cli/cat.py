@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shardkit.cli.options import AsJson, DatasetUrl, Split, StorageOptions, local
+from shardkit.core.errors import InputError
 
 if TYPE_CHECKING:
     from shardkit.stream.sample import Sample
+
+_MAX_SECONDS = 1e9  # 30 years: beyond it, and for a NaN, there is no sample to count to
 
 
 def cat(
@@ -31,6 +34,9 @@ def cat(
     from shardkit.storage.options import parse_options
     from shardkit.stream.dataset import open_dataset
 
+    for option, seconds in (("--start", start), ("--duration", duration)):
+        if seconds is not None and not 0 <= seconds <= _MAX_SECONDS:
+            raise InputError(f"{option} {seconds:g}: not a time in a recording; give seconds, 0 or more")
     target = None if output is None else local(output)
     view = open_dataset(dataset, split, storage_options=parse_options(storage_option or []))
     sample = view.read(key, start_s=start, duration_s=duration)

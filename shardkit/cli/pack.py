@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from shardkit.cli.options import AsJson, OnError, StorageOptions, pairs
+from shardkit.core.errors import InputError
 
 
 class Codec(StrEnum):
@@ -147,5 +148,5 @@ def _seconds(hops: list[str] | None) -> dict[str, float]:
         try:
             found[name] = float(text)
         except ValueError:
-            raise typer.BadParameter(f"{name}={text}: not a number of seconds", param_hint="--hop") from None
+            raise InputError(f"--hop {name}={text}: not a number of seconds") from None
     return found

@@ -268,3 +268,22 @@ def test_a_url_where_only_local_files_are_written(dataset: Path, tmp_path: Path,
     assert not list(tmp_path.iterdir())
     run("cat", dataset, "dog/take 3", "-o", f"file://{tmp_path}/clip.wav")
     assert (tmp_path / "clip.wav").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e308", "-1"])
+def test_times_that_are_none(dataset: Path, seconds: str) -> None:
+    for option in ("--start", "--duration"):
+        assert f"{option} {float(seconds):g}" in fails("cat", dataset, "dog/take 3", option, seconds, code=2)
+
+
+def test_an_option_given_twice(recordings: Path, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,a,b\nx.wav,1,2\n")
+    twice = ("--label", "a", "--label=b")
+    assert "--label is given more than once" in fails("pack", tmp_path / "m.csv", tmp_path / "out", *twice, code=2)
+    for option in ("--field", "--hop"):
+        pairs = (option, "x=1", option, "x=2")
+        line = fails("pack", tmp_path / "m.csv", tmp_path / "out", *pairs, code=2)
+        assert f"{option} x is given twice, as '1' and as '2'" in line
+    assert "not a number of seconds" in fails("pack", tmp_path, tmp_path / "out", "--hop", "x=y", code=2)
+    assert "not NAME=VALUE" in fails("pack", tmp_path, tmp_path / "out", "--field", "x", code=2)
+    run("info", dataset, "--json", "--json", "--storage-option", "a=1", "--storage-option", "b=2")
