@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from shardkit.core.errors import InputError
 
@@ -16,7 +16,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as click does, but for that."""
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        single = [item for item in order if item.param_type_name == "option" and not (item.multiple or item.is_flag)]
+        single = [item for item in order if isinstance(item, TyperOption) and not (item.multiple or item.is_flag)]
         for item in single:
             if single.count(item) > 1:
                 raise InputError(f"{item.opts[0]} is given more than once; give it once")
