@@ -15,7 +15,7 @@ from shardkit.pack.manifests import Row, Table, is_manifest, read_manifest
 from shardkit.pack.places import placed
 from shardkit.storage.location import HTTP, Location
 from shardkit.storage.reference import resolve
-from shardkit.storage.store import exists, is_folder, list_files, size
+from shardkit.storage.store import exists, is_folder, list_files, list_irregular, size
 
 AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc")
 FOLDER_LABEL = "folder"
@@ -111,7 +111,11 @@ def read_inputs(source: Location, options: InputOptions) -> Found:
 def _from_folder(folder: Location, options: InputOptions) -> Found:
     _check_folder_options(folder, options)
     files = list_files(folder)
-    inputs, unpacked = [], []
+    inputs = []
+    unpacked = [
+        Unpacked(path=_printable(path), where=str(folder), reason="a pipe, a socket or a device, not a file")
+        for path in list_irregular(folder)
+    ]
     for path, num_bytes in files:
         reason = _why_not(path)
         if reason is not None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import shardkit as sk
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.probe import probe
 from shardkit.audio.whole import read_blocks
-from shardkit.core.errors import AudioError, FormatError, InputError
+from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundError
 from shardkit.format.index import index_schema
 from shardkit.pack.commit import PackSummary
 from shardkit.pack.inputs import InputOptions, read_inputs
@@ -204,6 +205,24 @@ def test_members_of_a_sample_stems_arrays_and_text(tmp_path: Path) -> None:
     assert crop.fields["target"].samples.shape == (1, 1600)
     np.testing.assert_array_equal(crop.fields["frames"], np.arange(50, 60).reshape(5, 2))
     assert crop.fields["words"] == "hällo"
+
+
+def test_links_to_nothing_are_skipped_and_what_is_no_file_is_listed(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    soundfile.write(source / "a.wav", np.zeros(800, np.int16), 8000)
+    (source / "gone.wav").symlink_to("nowhere.wav")
+    (source / "loop.wav").symlink_to("loop.wav")
+    os.mkfifo(source / "sub" / "pipe.wav")
+    with pytest.raises(NotFoundError, match=r"gone\.wav: a link that leads to no file"):
+        run(source, tmp_path / "out")
+    summary = run(source, tmp_path / "out", on_error="skip")
+    assert [(line.path, line.reason.partition(": ")[2] or line.reason) for line in summary.unpacked] == [
+        ("gone.wav", "a link that leads to no file; mend the link or take it away"),
+        ("loop.wav", "a link that leads to no file; mend the link or take it away"),
+        ("sub/pipe.wav", "a pipe, a socket or a device, not a file"),
+    ]
+    assert summary.totals.samples == 1
 
 
 def npy(array: object, **options: bool) -> bytes:
