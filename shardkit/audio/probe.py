@@ -114,7 +114,7 @@ def check_not_empty(facts: AudioFacts) -> None:
         AudioError: It has none.
     """
     if not facts.frames:
-        raise AudioError("it holds no samples")
+        raise AudioError("it holds no samples; record it anew, or leave it out")
 
 
 def check_count(facts: AudioFacts, frames: int, data: bytes | memoryview) -> None:

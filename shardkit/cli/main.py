@@ -71,7 +71,7 @@ def main() -> None:
     except ShardkitError as err:
         if debug:
             raise
-        typer.echo(f"shardkit: error: {err}", err=True)
+        typer.echo(f"shardkit: error: {' '.join(str(err).splitlines())}", err=True)
         sys.exit(err.exit_code)
     except KeyboardInterrupt:
         typer.echo("shardkit: interrupted", err=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import transcode
-from shardkit.core.errors import AudioError, FormatError, InputError
+from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundError
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry, dump_index, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
@@ -142,7 +142,10 @@ def _tars(sources: Sequence[Location]) -> list[tuple[Location, int]]:
         if is_folder(source):
             tars += [(source / name, num_bytes) for name, num_bytes in list_files(source, suffixes=(".tar",))]
         else:
-            tars.append((source, size(source)))
+            try:
+                tars.append((source, size(source)))
+            except NotFoundError:
+                raise InputError(f"{source}: no such tar or folder of tars; check the name") from None
     if not tars:
         raise InputError(f"{', '.join(map(str, sources))}: no .tar files there")
     for tar, _ in tars:

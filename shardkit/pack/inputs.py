@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from shardkit.core.errors import InputError
+from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED
+from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.pack.cells import cell_text, intervals_of_cell, key_of_cell, key_of_path, labels_of_cell, shown
 from shardkit.pack.columns import column_name
 from shardkit.pack.manifests import Row, Table, is_manifest, read_manifest
@@ -21,6 +23,7 @@ AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", "
 FOLDER_LABEL = "folder"
 PATH_COLUMN = "path"
 INTERVALS_COLUMN = "intervals"
+_EXPORT_FIRST = "to pack it anew, 'shardkit export' it first"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,8 @@ def read_inputs(source: Location, options: InputOptions) -> Found:
         found = _from_table(read_manifest(source), source, options)
     elif is_folder(source):
         found = _from_folder(source, options)
+    elif source.name == MANIFEST_NAME:
+        raise InputError(f"{source}: the manifest of a dataset, which lists no recordings; {_EXPORT_FIRST}")
     elif exists(source):
         raise InputError(f"{source}: not a folder, and not a manifest (.csv, .tsv, .jsonl, .parquet)")
     else:
@@ -134,7 +139,9 @@ def _from_folder(folder: Location, options: InputOptions) -> Found:
             )
         )
     if not inputs:
-        found = f"{len(files)} other files" if files else "nothing"
+        if any(path == MANIFEST_NAME for path, _ in files):
+            raise InputError(f"{folder}: a dataset, with no audio files beside its tars; {_EXPORT_FIRST}")
+        found = count(len(files), "other file") if files else "nothing"
         raise InputError(f"{folder}: no audio files ({', '.join(AUDIO_EXTENSIONS)}) below it, found {found}")
     return Found(inputs, unpacked, {})
 

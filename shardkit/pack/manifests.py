@@ -18,6 +18,8 @@ from shardkit.storage.store import read_bytes
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold thousands of intervals
 
+_SEPARATORS = (";", "\t", "|", ",")  # what spreadsheets write, depending on the language they run in
+
 
 class Row(NamedTuple):
     """One row: the place it came from, its values with their types, and for a CSV the same as they were written."""
@@ -55,6 +57,13 @@ def _suffix(location: Location) -> str:
 def _read_table(location: Location, *, delimiter: str) -> Table:
     records = _records(location, delimiter)
     _, header = next(records, (1, []))
+    other = next((sign for sign in _SEPARATORS if len(header) == 1 and sign in header[0]), None)
+    if other is not None:
+        ending = "save it with commas" if other != "\t" else "name it .tsv"
+        raise InputError(
+            f"{location}: the header is one cell, {header[0]!r}, with {other!r} in it, but cells are separated by "
+            f"{delimiter!r} here; {ending}"
+        )
     if len(set(header)) != len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
         raise InputError(f"{location}: the header names {', '.join(map(repr, twice))} twice; rename one of them")

@@ -282,6 +282,8 @@ def test_keys_that_webdataset_would_not_read_are_refused(tmp_path: Path, key: st
     ("content", "message"),
     [
         ("file,label\na.wav,x\n", r"no column 'path'; it has 'file', 'label'"),
+        ("path;label\na.wav;x\n", "the header is one cell, 'path;label', with ';' in it.*save it with commas"),
+        ("path\tlabel\na.wav\tx,y\n", "the header is one cell, .*name it .tsv"),
         ("path,label\n", "no rows to pack"),
         ("path,label\n,x\n", r"m\.csv:2: column 'path' holds None; it must name a file"),
         ("path,label\nmissing.wav,x\n", r"m\.csv:2: no file at .*missing\.wav; mend the path"),
@@ -305,6 +307,10 @@ def test_what_is_no_input_is_refused(tmp_path: Path) -> None:
         inputs_of(tmp_path / "empty")
     with pytest.raises(InputError, match="no such folder or manifest"):
         inputs_of(tmp_path / "nowhere")
+    (tmp_path / "empty" / "shardkit.json").write_text("{}")
+    for place in (tmp_path / "empty", tmp_path / "empty" / "shardkit.json"):
+        with pytest.raises(InputError, match="dataset.*to pack it anew, 'shardkit export' it first"):
+            inputs_of(place)
     with pytest.raises(InputError, match="did you mean 'speaker'"):
         wav(tmp_path / "a.wav")
         (tmp_path / "m.csv").write_text("path,speaker\na.wav,x\n")
