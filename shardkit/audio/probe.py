@@ -103,8 +103,8 @@ def read_file(path: Path) -> bytes:
     except OSError as err:
         if err.errno not in (errno.ENOENT, errno.ELOOP):
             raise StorageError(f"{path}: {err.strerror}") from err
-        found = "a link that leads to no file" if path.is_symlink() else "no such file"
-        raise NotFoundError(f"{path}: {found}; mend the link or take it away") from err
+        found = "a link that leads to no file; mend it or take it away" if path.is_symlink() else err.strerror
+        raise NotFoundError(f"{path}: {found}") from err
 
 
 def check_not_empty(facts: AudioFacts) -> None:

@@ -295,7 +295,7 @@ def test_an_output_that_is_a_file(recordings: Path, dataset: Path, tmp_path: Pat
     for output in (tmp_path / "file", tmp_path / "file" / "below"):
         assert f"{tmp_path}/file is a file, not a folder" in fails("pack", recordings, output, code=2)
         assert f"{tmp_path}/file is a file, not a folder" in fails("index", tar, output, code=2)
-    assert "there is no folder" in fails("cat", dataset, "dog/take 3", "-o", tmp_path / "no" / "clip.wav", code=2)
+    assert "there is no folder" in fails("cat", dataset, "dog/take 3", "-o", tmp_path / "no" / "clip.wav", code=1)
 
 
 def test_requests_that_can_not_be_met_are_told_before_anything_is_read(recordings: Path, tmp_path: Path) -> None:

@@ -218,8 +218,8 @@ def test_links_to_nothing_are_skipped_and_what_is_no_file_is_listed(tmp_path: Pa
         run(source, tmp_path / "out")
     summary = run(source, tmp_path / "out", on_error="skip")
     assert [(line.path, line.reason.partition(": ")[2] or line.reason) for line in summary.unpacked] == [
-        ("gone.wav", "a link that leads to no file; mend the link or take it away"),
-        ("loop.wav", "a link that leads to no file; mend the link or take it away"),
+        ("gone.wav", "a link that leads to no file; mend it or take it away"),
+        ("loop.wav", "a link that leads to no file; mend it or take it away"),
         ("sub/pipe.wav", "a pipe, a socket or a device, not a file"),
     ]
     assert summary.totals.samples == 1
