@@ -82,6 +82,8 @@ class Location:
         """Return the location of ``name``, a relative path with forward slashes, seen from this folder."""
         if not name or name.startswith("/"):
             raise InputError(f"{self}: {name!r} is not a relative path; use it alone, or take the slash away")
+        if "\0" in name:
+            raise InputError(f"{self}: {name!r} has a NUL character, which no file's name has; mend it")
         folder, rest = self, name.removesuffix("/")
         while rest == ".." or rest.startswith("../"):
             if folder.parent == folder:
