@@ -10,6 +10,8 @@ Lightning saves the state of a loader that has one, but not always the right one
 A callback knows which batch was trained on. It puts the stream there, so whatever asks the stream gets it right.
 """
 
+# ruff: noqa: ARG002  the signatures of hooks are Lightning's
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +40,8 @@ class StreamState(Callback):
         stream: What the train dataloader reads; its only one.
 
     Raises:
-        InputError: It is no stream; or, when training begins, it belongs to another rank than Lightning's.
+        InputError: It is no stream; or, when training begins, it belongs to another rank than Lightning's, or the
+            dataloader reads another one, or has workers that keep a place of their own.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -52,6 +55,18 @@ class StreamState(Callback):
             raise InputError(
                 f"the stream is rank {ranks[0]} of {ranks[1]}, but Lightning's is {trainer.global_rank} of "
                 f"{trainer.world_size}; start the processes with torchrun, or give the stream rank and world_size"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a dataloader that goes on elsewhere than where the stream stands."""
+        loader = trainer.train_dataloader
+        if getattr(getattr(loader, "dataset", loader), "stream", self.stream) is not self.stream:
+            raise InputError("the train dataloader reads another stream than StreamState was given; give both the same")
+        keeps_place = hasattr(loader, "state_dict") or getattr(loader, "persistent_workers", False)
+        if getattr(loader, "num_workers", 0) and keeps_place:
+            raise InputError(
+                f"the workers of this {type(loader).__name__} keep their own place, which Lightning does not always "
+                "restore; give it a Loader(stream, workers=...), or a plain DataLoader without persistent_workers"
             )
 
     def on_train_batch_start(
