@@ -179,6 +179,15 @@ def test_break_and_exceptions_end_the_thread_and_the_workers(make_stream, worker
     assert not active_children()
 
 
+def test_a_worker_that_is_killed_is_an_error_and_takes_the_others_along(make_stream):
+    batches = iter(Loader(make_stream(), device="cpu", workers=2))
+    next(batches)
+    active_children()[0].kill()
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        take(batches, 100)
+    assert not active_children()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_dropping_an_iterator_ends_the_thread_started_or_not(make_stream, workers):
     iterator = iter(Loader(make_stream(), device="cpu", workers=workers))
