@@ -183,7 +183,7 @@ def test_a_worker_that_is_killed_is_an_error_and_takes_the_others_along(make_str
     batches = iter(Loader(make_stream(), device="cpu", workers=2))
     next(batches)
     active_children()[0].kill()
-    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+    with pytest.raises((RuntimeError, EOFError, OSError)):  # torch's, or of the batch that can't be fetched from it
         take(batches, 100)
     assert not active_children()
 
