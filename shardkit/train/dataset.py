@@ -7,6 +7,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from shardkit.stream.stream import Stream
 from shardkit.train.batch import TorchBatch
+from shardkit.train.checks import check_stream
+from shardkit.train.cursor import Cursor
 
 
 class StreamingDataset(IterableDataset[TorchBatch]):
@@ -20,11 +22,10 @@ class StreamingDataset(IterableDataset[TorchBatch]):
 
     Ranks are the stream's affair: each rank makes its own stream, and workers share that rank's batches.
 
-    Without workers, a new iteration goes on where the last one stopped, as a stream's does. Worker processes are
+    Without workers, a new iteration of an endless stream goes on where the last one stopped. Worker processes are
     copies, and what they read does not move the position of the original: every iteration through them begins where
-    the stream stood. So iterate an endless stream once, not once an epoch, or set the position between iterations
-    with ``load_state_dict``; what sets it right, for any number of workers, is ``stream.state_at(batch.position)`` of
-    the last batch that was used.
+    the stream stood. ``Loader(stream, workers=2)`` reads through the same processes and does move it. With a
+    DataLoader of your own, say so yourself, ``stream.advance(batch.position)`` for each batch used.
 
     torchdata's StatefulDataLoader asks each worker's copy for its state and returns it to a worker of the same
     number, so the state of a copy says where that worker's own batches go on.
@@ -34,10 +35,15 @@ class StreamingDataset(IterableDataset[TorchBatch]):
 
     Attributes:
         stream: The same.
+
+    Raises:
+        InputError: It is no stream.
     """
 
     def __init__(self, stream: Stream) -> None:
+        check_stream(stream)
         self.stream = stream
+        self._cursor = Cursor(stream)
         self._loaded_in_worker: int | None = None  # where the next iteration of a worker's copy begins
         self._next_of_worker: int | None = None  # where the current iteration of a worker's copy goes on
 
@@ -45,7 +51,7 @@ class StreamingDataset(IterableDataset[TorchBatch]):
         """Yield this rank's batches, or a worker's share of them."""
         worker = get_worker_info()
         if worker is None:
-            return (TorchBatch.from_numpy(batch) for batch in self.stream)
+            return self._all(self._cursor.begin())
         # Set here rather than in the generator: StatefulDataLoader asks for the state before the first batch.
         if self._loaded_in_worker is None:
             self._next_of_worker = self.stream.position + worker.id * self.stream.global_batch_size
@@ -74,10 +80,16 @@ class StreamingDataset(IterableDataset[TorchBatch]):
             StateError: The state is of another stream; the message names what differs.
         """
         before = self.stream.state_dict()
-        self.stream.load_state_dict(state)
+        self._cursor.load_state_dict(state)
         if get_worker_info() is not None:
             self._loaded_in_worker = self._next_of_worker = int(state["position"])
             self.stream.load_state_dict(before)  # the next iteration of all workers begins where this one did
+
+    def _all(self, position: int) -> Iterator[TorchBatch]:
+        for batch in self.stream.batches(position):
+            self._cursor.advance(batch.position)
+            yield TorchBatch.from_numpy(batch)
+        self._cursor.advance(None)
 
     def _share(self, position: int, num_workers: int) -> Iterator[TorchBatch]:
         others = (num_workers - 1) * self.stream.global_batch_size

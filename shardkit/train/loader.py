@@ -3,21 +3,27 @@
     thread      read batch 3 ─► to tensors ─► to the device ─► at most ``prefetch`` batches ready
     consumer                                                  ready batch 1 ─► transform ─► training step
 
+With ``workers``, processes read and decode, and the thread takes the batches from them in turn.
+
 The transform runs in the consumer's thread and on its CUDA stream: its launches cost microseconds there, a transform
 that draws random numbers does so in an order that no thread decides, and autocast and devices are the consumer's own.
 """
 
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from shardkit.core.errors import InputError
 from shardkit.stream.stream import Stream
 from shardkit.train.batch import TorchBatch
+from shardkit.train.checks import check_count, check_stream, check_transform
+from shardkit.train.cursor import Cursor
+from shardkit.train.dataset import StreamingDataset
 from shardkit.train.readahead import ReadAhead
 from shardkit.train.transfer import Sent, Transfer, resolve_device
 
@@ -25,17 +31,22 @@ from shardkit.train.transfer import Sent, Transfer, resolve_device
 class Loader:
     """This rank's batches of a stream, on a device and with features.
 
-    Iterating goes on where the last iteration stopped; a one-pass stream that has ended begins anew. The thread that
-    reads ahead lives as long as an iteration: it ends with the stream, with ``break``, with an exception on either
-    side, and when the iterator is dropped. What it has read but not delivered is not counted by ``state_dict``.
+    Iterating an endless stream goes on where the last iteration stopped. Each iteration of a one-pass stream is a
+    whole pass, but the first after ``load_state_dict``, which is what was left of one.
+
+    The thread that reads ahead, and the worker processes, live as long as an iteration: they end with the stream, with
+    ``break``, with an exception on either side, and when the iterator is dropped. What was read but not delivered is
+    not counted by ``state_dict``.
 
     Args:
         stream: What to read; its position follows what this loader delivers.
         device: Where to deliver, such as ``cpu`` or ``cuda:1``; None: the current CUDA device if there is one, else
             the CPU.
-        transform: Module such as ``LogMel`` that makes ``batch.features`` of ``batch.audio``. It is moved to the
-            device and set to eval mode, and runs without gradients.
+        transform: Module such as ``LogMel``, or function, that makes ``batch.features`` of ``batch.audio``. A module
+            is moved to the device and set to eval mode. It runs without gradients.
         prefetch: Batches to have ready on the device.
+        workers: Processes to read in, each with the stream's threads and memory bound; 0: this one. The sequence and
+            the state are the same for any number. What they read is not in this process's ``stream.stats()``.
 
     Attributes:
         stream: As given.
@@ -43,7 +54,7 @@ class Loader:
         transform: As given, on the device.
 
     Raises:
-        InputError: No such device, or ``prefetch`` is less than 1.
+        InputError: Something in the above can't be; the message says what would work.
     """
 
     def __init__(
@@ -51,15 +62,21 @@ class Loader:
         stream: Stream,
         *,
         device: torch.device | str | None = None,
-        transform: nn.Module | None = None,
+        transform: Callable[[Tensor], Any] | None = None,
         prefetch: int = 2,
+        workers: int = 0,
     ) -> None:
-        if prefetch < 1:
-            raise InputError(f"prefetch is {prefetch}; it must be at least 1")
+        check_stream(stream)
+        check_count(prefetch, "prefetch", least=1)
+        check_count(workers, "workers", least=0)
+        if transform is not None:
+            check_transform(transform, sample_rate=stream.sample_rate)
         self.stream = stream
         self.device = resolve_device(device)
-        self.transform = None if transform is None else transform.to(self.device).eval()
+        self.transform = transform.to(self.device).eval() if isinstance(transform, nn.Module) else transform
         self._prefetch = prefetch
+        self._workers = workers
+        self._cursor = Cursor(stream)
 
     def __iter__(self) -> Iterator[TorchBatch]:
         """Yield this rank's batches from the stream's position on.
@@ -67,9 +84,11 @@ class Loader:
         Raises:
             AudioError, CorruptDataError, StorageError: A sample can't be read; raised in its place in the sequence.
         """
-        transfer, stream, position = Transfer(self.device), self.stream, self.stream.position
+        transfer, stream, workers, position = Transfer(self.device), self.stream, self._workers, self._cursor.begin()
         # The thread must not hold the loader or the iterator, or they could not be collected while it lives.
-        sent = ReadAhead(lambda: _send(stream, position, transfer), ahead=self._prefetch, name="shardkit-loader")
+        sent = ReadAhead(
+            lambda: _send(_read(stream, position, workers), transfer), ahead=self._prefetch, name="shardkit-loader"
+        )
         batches = self._deliver(sent, transfer)
         # For iterators that are never started, whose ``finally`` never runs, or that outlive the program.
         weakref.finalize(batches, sent.close)
@@ -89,15 +108,15 @@ class Loader:
         Raises:
             StateError: The state is of another stream; the message names what differs.
         """
-        self.stream.load_state_dict(state)
+        self._cursor.load_state_dict(state)
 
     def _deliver(self, read: ReadAhead[Sent], transfer: Transfer) -> Iterator[TorchBatch]:
         try:
             for sent in read:
                 batch = self._transformed(transfer.receive(sent))
-                self.stream.advance(batch.position)
+                self._cursor.advance(batch.position)
                 yield batch
-            self.stream.advance(None)
+            self._cursor.advance(None)
         finally:
             read.close()
 
@@ -108,6 +127,14 @@ class Loader:
             return replace(batch, features=self.transform(batch.audio))
 
 
-def _send(stream: Stream, position: int, transfer: Transfer) -> Generator[Sent, None, None]:
-    for batch in stream.batches(position):
-        yield transfer.send(TorchBatch.from_numpy(batch))
+def _read(stream: Stream, position: int, workers: int) -> Iterator[TorchBatch]:
+    if workers == 0:
+        return map(TorchBatch.from_numpy, stream.batches(position))
+    copied = copy(stream)  # workers get it as it is when they start, and the original may have moved by then
+    copied.advance(position)
+    return iter(DataLoader(StreamingDataset(copied), batch_size=None, num_workers=workers))
+
+
+def _send(batches: Iterator[TorchBatch], transfer: Transfer) -> Generator[Sent, None, None]:
+    for batch in batches:
+        yield transfer.send(batch)
