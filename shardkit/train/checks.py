@@ -16,18 +16,6 @@ def check_stream(stream: Any) -> None:
         raise InputError(f"stream is a {type(stream).__name__}; give a shardkit.Stream")
 
 
-def check_count(value: Any, name: str, *, least: int) -> None:
-    """Refuse what is no whole number, or too small a one.
-
-    Raises:
-        InputError: The message names the option.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}; it must be a whole number")
-    if value < least:
-        raise InputError(f"{name} is {value}; it must be at least {least}")
-
-
 def check_transform(transform: Any, *, sample_rate: int) -> None:
     """Refuse a transform that can't be called, or that says it is made for another rate.
 

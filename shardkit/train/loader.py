@@ -11,18 +11,17 @@ that draws random numbers does so in an order that no thread decides, and autoca
 
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
-from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from shardkit.core.checks import checked_whole
 from shardkit.stream.stream import Stream
 from shardkit.train.batch import TorchBatch
-from shardkit.train.checks import check_count, check_stream, check_transform
-from shardkit.train.cursor import Cursor
+from shardkit.train.checks import check_stream, check_transform
 from shardkit.train.dataset import StreamingDataset
 from shardkit.train.readahead import ReadAhead
 from shardkit.train.transfer import Sent, Transfer, resolve_device
@@ -67,16 +66,13 @@ class Loader:
         workers: int = 0,
     ) -> None:
         check_stream(stream)
-        check_count(prefetch, "prefetch", least=1)
-        check_count(workers, "workers", least=0)
         if transform is not None:
             check_transform(transform, sample_rate=stream.sample_rate)
         self.stream = stream
         self.device = resolve_device(device)
         self.transform = transform.to(self.device).eval() if isinstance(transform, nn.Module) else transform
-        self._prefetch = prefetch
-        self._workers = workers
-        self._cursor = Cursor(stream)
+        self._prefetch = checked_whole(prefetch, "prefetch")
+        self._workers = checked_whole(workers, "workers", least=0, most=2**16)
 
     def __iter__(self) -> Iterator[TorchBatch]:
         """Yield this rank's batches from the stream's position on.
@@ -84,7 +80,7 @@ class Loader:
         Raises:
             AudioError, CorruptDataError, StorageError: A sample can't be read; raised in its place in the sequence.
         """
-        transfer, stream, workers, position = Transfer(self.device), self.stream, self._workers, self._cursor.begin()
+        transfer, stream, workers, position = Transfer(self.device), self.stream, self._workers, self.stream.begin()
         # The thread must not hold the loader or the iterator, or they could not be collected while it lives.
         sent = ReadAhead(
             lambda: _send(_read(stream, position, workers), transfer), ahead=self._prefetch, name="shardkit-loader"
@@ -95,28 +91,36 @@ class Loader:
         return batches
 
     def __len__(self) -> int:
-        """Return the number of batches of a one-pass stream; an endless one raises TypeError."""
+        """Return ``len(stream)``: the batches of a whole iteration; an endless stream raises TypeError."""
         return len(self.stream)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last batch that was delivered, as plain JSON values."""
         return self.stream.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self,
+        state: Mapping[str, Any],
+        *,
+        weights: Literal["new"] | None = None,
+        global_batch_size: Literal["new"] | None = None,
+    ) -> None:
         """Let the next iteration go on where ``state`` was taken, by a loader or by the stream itself.
+
+        The arguments are those of ``Stream.load_state_dict``.
 
         Raises:
             StateError: The state is of another stream; the message names what differs.
         """
-        self._cursor.load_state_dict(state)
+        self.stream.load_state_dict(state, weights=weights, global_batch_size=global_batch_size)
 
     def _deliver(self, read: ReadAhead[Sent], transfer: Transfer) -> Iterator[TorchBatch]:
         try:
             for sent in read:
                 batch = self._transformed(transfer.receive(sent))
-                self._cursor.advance(batch.position)
+                self.stream.advance(batch.position)
                 yield batch
-            self._cursor.advance(None)
+            self.stream.advance(None)
         finally:
             read.close()
 
@@ -130,9 +134,7 @@ class Loader:
 def _read(stream: Stream, position: int, workers: int) -> Iterator[TorchBatch]:
     if workers == 0:
         return map(TorchBatch.from_numpy, stream.batches(position))
-    copied = copy(stream)  # workers get it as it is when they start, and the original may have moved by then
-    copied.advance(position)
-    return iter(DataLoader(StreamingDataset(copied), batch_size=None, num_workers=workers))
+    return iter(DataLoader(StreamingDataset(stream.at(position)), batch_size=None, num_workers=workers))
 
 
 def _send(batches: Iterator[TorchBatch], transfer: Transfer) -> Generator[Sent, None, None]:
