@@ -293,3 +293,23 @@ def _with_a_broken_shard(dataset, copy):
     tar = sorted((copy / "train").glob("*.tar"))[-1]
     tar.write_bytes(bytes(tar.stat().st_size))
     return copy
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_iteration_is_an_epoch_and_the_next_goes_on(make_stream, workers):
+    expected = facts(islice(make_stream(), 12))
+    loader = Loader(make_stream(epoch_samples=12), device="cpu", workers=workers)
+    assert len(loader) == 4
+    batches = [batch for _ in range(2) for batch in loader] + list(islice(loader, 2))
+    state = loader.state_dict()
+    resumed = Loader(make_stream(epoch_samples=12), device="cpu", workers=2 - workers)
+    resumed.load_state_dict(state)
+    assert facts(batches) + facts(resumed) == expected
+
+
+def test_a_loader_takes_new_weights_and_global_batches_as_its_stream_does(make_stream):
+    state = Loader(make_stream(), device="cpu").state_dict()
+    loader = Loader(make_stream(batch_size=5), device="cpu")
+    with pytest.raises(StateError, match="global_batch_size"):
+        loader.load_state_dict(state)
+    loader.load_state_dict(state, global_batch_size="new")

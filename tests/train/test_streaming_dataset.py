@@ -162,3 +162,37 @@ def test_what_is_no_stream_is_refused(bursts):
 def test_an_endless_stream_has_no_length(make_stream):
     with pytest.raises(TypeError, match="endless"):
         len(StreamingDataset(make_stream()))
+
+
+# Epochs of an endless stream
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 3])
+def test_workers_end_together_where_the_epoch_ends(make_stream, num_workers):
+    """Five batches an epoch, which no number of workers above one divides."""
+    expected = facts(islice(make_stream(), 10))
+    stream = make_stream(epoch_samples=15)
+    loader = loader_of(stream, num_workers)
+    assert len(loader) == 5
+    for epoch in range(2):
+        batches = list(loader)
+        assert facts(batches) == expected[15 * epoch : 15 * (epoch + 1)]
+        stream.advance(batches[-1].position)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2, 3])
+@pytest.mark.parametrize("num_delivered", [1, 2, 4])
+def test_stateful_data_loader_ends_an_epoch_that_was_begun_before(make_stream, num_workers, num_delivered):
+    stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    expected = facts(islice(make_stream(), 5))
+
+    def loader():
+        context = "fork" if num_workers else None
+        dataset = StreamingDataset(make_stream(epoch_samples=15))
+        return stateful(dataset, batch_size=None, num_workers=num_workers, multiprocessing_context=context)
+
+    first = loader()
+    head = list(islice(first, num_delivered))
+    resumed = loader()
+    resumed.load_state_dict(first.state_dict())
+    assert facts(head) + facts(resumed) == expected
