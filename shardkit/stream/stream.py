@@ -120,7 +120,9 @@ class Stream:
         self.crop = crop
         self.passes = checked_passes(passes, weights, temperature, epoch_samples)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
-        self._threads = default_threads(self._sources) if threads is None else checked_whole(threads, "threads")
+        self._threads = (
+            default_threads(self._sources) if threads is None else checked_whole(threads, "threads", most=1024)
+        )
         self._memory = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
