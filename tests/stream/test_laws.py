@@ -51,8 +51,15 @@ def configurations(draw):
     }
 
 
-# (world size, processes that divide the batches of each rank, threads of each, global batches until it is stopped)
-PARTS = st.tuples(st.sampled_from([1, 2, 3, 4, 6]), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3))
+# World size, processes that divide the batches of each rank, threads of each, memory (which decides what is read
+# together), and global batches until it is stopped.
+PARTS = st.tuples(
+    st.sampled_from([1, 2, 3, 4, 6]),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from(["1GB", "30KB"]),
+    st.integers(0, 3),
+)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +87,7 @@ def deliveries(batches):
 def delivered_by_parts(views, parts, options):
     """What a run delivers that is stopped after each part and goes on from its state with other ranks and workers."""
     found, state = {}, None
-    for world_size, workers, threads, num_batches in parts:
+    for world_size, workers, threads, memory, num_batches in parts:
         states = set()
         for rank in range(world_size):
             position = None
@@ -91,6 +98,7 @@ def delivered_by_parts(views, parts, options):
                     rank=rank,
                     world_size=world_size,
                     threads=threads,
+                    memory=memory,
                     **options,
                 )
                 if state is not None:
@@ -173,3 +181,23 @@ def test_the_mixture_is_kept_at_every_prefix(views, configuration, num_batches):
             expected += np.array(stages[-1][1]) / 4096
             counts[names.index(source)] += 1
             assert np.abs(counts - expected).max() < 64
+
+
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+def test_a_resumed_stream_reads_no_more_for_its_first_batch_than_a_new_one(views, shuffle):
+    """Law L3: nothing is replayed, wherever it goes on."""
+
+    def cost(position):
+        chosen = {name: views[name] for name in ("clips", "windows", "few")}
+        options = {"crop": sk.RandomCrop(0.1), "shuffle": shuffle, "sample_rate": 8000, "channels": 1}
+        stream = sk.Stream(chosen, batch_size=GLOBAL_BATCH, rank=0, world_size=1, **options)
+        stream.load_state_dict(stream.state_at(position))
+        next(stream.batches(stream.position))
+        return stream.stats()["requests"], stream.stats()["bytes_read"]
+
+    half = GLOBAL_BATCH * (27_628 // GLOBAL_BATCH // 2)
+    at_start = cost(0)
+    for position in (half, GLOBAL_BATCH * 10**6, GLOBAL_BATCH * 10**14):
+        requests, num_bytes = cost(position)
+        assert requests <= 3 * at_start[0]
+        assert num_bytes <= 3 * at_start[1]
