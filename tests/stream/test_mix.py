@@ -58,6 +58,13 @@ def test_temperature_raises_sizes_or_weights_to_a_power(views):
     assert stream_of(views, None, temperature=0.5).weights == pytest.approx(expected, abs=1 / 4096)
     evened = stream_of(views, {"clips": 0.16, "tracks": 0.04, "few": 0}, temperature=0.5).weights
     assert evened == pytest.approx({"clips": 2 / 3, "tracks": 1 / 3, "few": 0.0}, abs=1 / 4096)
+    # raised first, apportioned then: three rows among thousands of windows are no share of 4,096 by size
+    uneven = {"few": views["few"], "many": views["tracks"].windows(0.5, 0.001)}
+    assert stream_of(uneven, None, temperature=0.5).weights["few"] == pytest.approx(0.0103, abs=0.0003)
+    with pytest.raises(sk.InputError, match="'few' is too small"):
+        stream_of(uneven, None, temperature=1)
+    with pytest.raises(sk.InputError, match="'x' of 'clips' is not a number"):
+        stream_of(views, A | {"clips": "x"}, temperature=0.5)
     for wrong in (-1, "1", float("nan")):
         with pytest.raises(sk.InputError, match="temperature"):
             stream_of(views, A, temperature=wrong)
