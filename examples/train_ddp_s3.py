@@ -223,6 +223,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         found = evaluate(net, open_loader(args, device, train=False))
         report(f"step {last}: " + ", ".join(f"{name} {value:.6g}" for name, value in found.items()))
+    dist.all_reduce(torch.zeros(1))  # no rank ends, and with it perhaps its launcher's job, before rank 0 has saved
     dist.destroy_process_group()
 
 

@@ -220,7 +220,6 @@ def test_the_run_goes_on_with_other_numbers_of_ranks_and_after_the_loss_of_a_nod
         launch.until(lambda: run.steps("three") > EVERY + 2)
         launch.kill(launch.nodes[1])
         assert launch.nodes[0].wait() != 0, "the other launcher ends, and says so"
-        assert "Connection closed by peer" in launch.nodes[0].output or "Connection reset" in launch.nodes[0].output
         starts.append(resumed(launch)[1])
     with run.launch("two", ranks=[1, 1]) as launch:
         output = launch.finish()
