@@ -53,6 +53,7 @@ SAVES = 'sleep 0.05; touch "$CHECKPOINTS/step-000000200.pt"'
         (f"kill -TERM $PPID; {SAVES}; exit 1", 1, True),  # a preemption that signals the script as well
         ("exit 3", 3, False),  # a crash that would come again
     ],
+    ids=["finished", "interrupted", "script signalled too", "crashed"],
 )
 def test_it_is_requeued_after_an_interruption_but_not_after_a_crash_without_progress(tmp_path, does, status, again):
     result = run(tmp_path, does)

@@ -47,12 +47,13 @@ class Run:
     def launch(self, name: str, *, ranks: Sequence[int]) -> Launch:
         return Launch([str(SCRIPT), *self.arguments(name)], ranks=ranks, folder=self.folder / name)
 
-    def arguments(self, name: str) -> list[str]:
+    def arguments(self, name: str, **changes: object) -> list[str]:
+        options = {"steps": STEPS, "every": EVERY, "global-batch": GLOBAL_BATCH} | changes
         sources = [["--source", source, str(WEIGHTS[source]), url] for source, url in self.urls.items()]
         return [
             *(word for source in sources for word in source),
             *("--checkpoints", str(self.checkpoints), "--record", str(self.folder / f"{name}.txt")),
-            *("--steps", str(STEPS), "--every", str(EVERY), "--global-batch", str(GLOBAL_BATCH)),
+            *(word for option, value in options.items() for word in (f"--{option}", str(value))),
             *("--sample-rate", str(SAMPLE_RATE), "--crop-s", str(CROP_S)),
         ]
 
@@ -243,3 +244,19 @@ def test_one_rank_finds_the_metric_of_two(steady, example, alone, monkeypatch, c
     num_rows = sum(len(sk.open(url, split="val")) for url in run.urls.values())
     assert num_rows % GLOBAL_BATCH, "the last batch has to be padded for this to show anything"
     assert metrics(printed)["clips"] == num_rows
+
+
+def test_another_global_batch_has_to_be_meant_and_then_the_same_samples_follow(
+    urls, expected, example, alone, monkeypatch, tmp_path
+):
+    run = Run(urls, tmp_path)
+
+    def launch(**changes: object) -> None:
+        monkeypatch.setattr("sys.argv", [str(SCRIPT), *run.arguments("alone", **changes)])
+        example.main()
+
+    launch(steps=4)
+    launch(steps=6, **{"global-batch": 2 * GLOBAL_BATCH, "new": "global_batch_size"})
+    assert run.delivered("alone") == [expected[: 4 * GLOBAL_BATCH + 2 * 2 * GLOBAL_BATCH]]
+    with pytest.raises(sk.StateError, match="global_batch_size"):
+        launch(steps=8)
