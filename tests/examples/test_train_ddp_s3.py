@@ -195,7 +195,7 @@ def test_preempted_and_killed_the_run_ends_as_if_nothing_had_happened(steady, ur
         ended = re.search(r"^step (\d+): ended by SIGTERM", launch.output, re.MULTILINE)
         assert ended is not None, launch.output[-4000:]
         assert statuses[0] != 0, "torchrun says by its status that it was ended by a signal"
-        assert statuses[1] == 0, "the ranks that were not signalled ended well"
+        assert not re.search(r"^\[rank\d+\]:", launch.output, re.MULTILINE), "no rank ended with an exception"
         last = int(ended[1])
         assert run.saved()["step"] == last
         assert [len(facts) for facts in run.delivered("preempted")] == [last * GLOBAL_BATCH // 2] * 2, "no step is lost"
