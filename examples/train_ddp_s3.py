@@ -62,7 +62,8 @@ def open_loader(args: argparse.Namespace, device: torch.device, *, train: bool) 
         passes=None if train else 1,
         seed=1,
     )
-    return Loader(stream, device=device, transform=LogMel(sample_rate=args.sample_rate, n_mels=NUM_MELS))
+    log_mel = LogMel(sample_rate=args.sample_rate, n_mels=NUM_MELS)
+    return Loader(stream, device=device, transform=log_mel, workers=args.workers)
 
 
 class ClipNet(nn.Module):
@@ -213,7 +214,7 @@ def run(args: argparse.Namespace) -> None:
         first = saved["step"]
         net.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-        loader.stream.load_state_dict(saved["stream"], **dict.fromkeys(args.new, "new"))
+        loader.load_state_dict(saved["stream"], **dict.fromkeys(args.new, "new"))
     position = loader.stream.position
     report(f"step {first}: {'begun' if saved is None else 'resumed'} at {position=} on {dist.get_world_size()} ranks")
     # Gradients are means over the rank's samples, then over ranks with equally many: the mean over the global batch.
@@ -244,6 +245,7 @@ def main() -> None:
     parser.add_argument("--global-batch", type=int, default=64, help="samples of all ranks together in one step")
     parser.add_argument("--sample-rate", type=int, default=16_000, help="Hz; other rates are resampled")
     parser.add_argument("--crop-s", type=float, default=2.0, help="length of a crop in seconds")
+    parser.add_argument("--workers", type=int, default=0, help="processes of each rank that read; 0: threads alone")
     parser.add_argument(
         "--new",
         nargs="+",

@@ -44,8 +44,8 @@ class Run:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
-    def launch(self, name: str, *, ranks: Sequence[int]) -> Launch:
-        return Launch([str(SCRIPT), *self.arguments(name)], ranks=ranks, folder=self.folder / name)
+    def launch(self, name: str, *, ranks: Sequence[int], **changes: object) -> Launch:
+        return Launch([str(SCRIPT), *self.arguments(name, **changes)], ranks=ranks, folder=self.folder / name)
 
     def arguments(self, name: str, **changes: object) -> list[str]:
         options = {"steps": STEPS, "every": EVERY, "global-batch": GLOBAL_BATCH} | changes
@@ -225,7 +225,7 @@ def test_the_run_goes_on_with_other_numbers_of_ranks_and_after_the_loss_of_a_nod
         launch.kill(launch.nodes[1])
         assert launch.nodes[0].wait() != 0, "the other launcher ends, and says so"
         starts.append(resumed(launch)[1])
-    with run.launch("two", ranks=[1, 1]) as launch:
+    with run.launch("two", ranks=[1, 1], workers=1) as launch:
         output = launch.finish()
         starts.append(resumed(launch)[1])
     assert 0 == starts[0] < starts[1] < starts[2]
