@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shardkit.core.shuffle import Shuffle
     from shardkit.stream.batch import Batch
     from shardkit.stream.dataset import Dataset
-    from shardkit.stream.dataset import open_dataset as open  # noqa: A004  the name users type
+    from shardkit.stream.dataset import open_dataset as open
     from shardkit.stream.sample import Audio, Interval, Sample
     from shardkit.stream.stream import Stream
     from shardkit.stream.view import View
