@@ -217,6 +217,11 @@ class Stream:
             raise TypeError("an endless stream has no len(); let the number of steps decide, or give epoch_samples")
         return math.ceil(end / self.global_batch_size)
 
+    def __repr__(self) -> str:
+        mix = ", ".join(f"{name} {share:.3g}" for name, share in self.weights.items())
+        ranks = f"rank {self.rank} of {self.world_size}, batches of {self.batch_size}"
+        return f"<Stream of {mix}: {ranks}, at {self._position:,}>"
+
     def end_of_iteration(self, position: int) -> int | None:
         """Return the position at which an iteration that begins at a position ends; None: it does not."""
         if self._epoch is not None:

@@ -87,7 +87,8 @@ class View:
 
     def __repr__(self) -> str:
         splits = ", ".join(self.catalog.splits)
-        return f"<{type(self).__name__} of {self.catalog.location} ({splits}): {len(self):,} samples>"
+        rows = "" if len(self) == len(self.rows) else f"{len(self):,} rows of "
+        return f"<{type(self).__name__} of {self.catalog.location} ({splits}): {rows}{len(self.rows):,} samples>"
 
     @property
     def manifest(self) -> Manifest:
@@ -101,7 +102,7 @@ class View:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What there is: name, place, splits, samples, seconds, labels, fields, columns; plain JSON values.
+        """What there is: name, place, splits, samples, rows, seconds, labels, fields, columns; plain JSON values.
 
         ``shardkit info`` tells more, for which it goes through the index.
         """
@@ -110,7 +111,8 @@ class View:
             "name": manifest.name,
             "location": str(self.catalog.location),
             "splits": list(self.catalog.splits),
-            "samples": len(self),
+            "samples": len(self.rows),
+            "rows": len(self),
             "duration_s": round(self.duration_s, 6),
             "labels": list(manifest.labels),
             "interval_names": list(manifest.interval_names),
