@@ -27,7 +27,7 @@ from shardkit.core.errors import InputError
 from shardkit.core.mixture import LANES, SLOTS, Mixture, apportion
 from shardkit.core.random import check_seed, hash64, hash_int, key_of, uniform
 from shardkit.core.shuffle import Shuffle
-from shardkit.core.stages import SLOT_SHIFT, SourceRows, Stage, StageTables, stage_tables
+from shardkit.core.stages import SLOT_SHIFT, SourceRows, Stage, StageSequence, StageTables
 
 # Part of a stream's fingerprint: raised whenever any stream's sequence changes (an ORDER entry in the changelog).
 ORDER_VERSION = 2
@@ -89,8 +89,7 @@ class MixedOrder:
     seed: int
     shuffle: Shuffle = field(default_factory=Shuffle)
     stages: Sequence[Stage] | None = None
-    _tables: Sequence[StageTables] = field(init=False, repr=False)
-    _starts: _Ints = field(init=False, repr=False)
+    _sequence: StageSequence = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(self.sources))
@@ -99,15 +98,13 @@ class MixedOrder:
         if stages is None:
             shares = apportion(names, [source.weight for source in self.sources])
             stages = [Stage(0, tuple(shares.tolist()))]
-        tables = stage_tables(self.sources, stages, seed=check_seed(self.seed))
         object.__setattr__(self, "stages", tuple(stages))
-        object.__setattr__(self, "_tables", tables)
-        object.__setattr__(self, "_starts", np.array([stage.start for stage in stages], dtype=np.int64))
+        object.__setattr__(self, "_sequence", StageSequence(self.sources, stages, seed=check_seed(self.seed)))
 
     @property
     def mixture(self) -> Mixture:
         """The slots of the first stage."""
-        return self._tables[0].mixture
+        return self._sequence.tables(0).mixture
 
     def draws(self, positions: _Ints) -> Draws:
         """Return the draws at these positions, in the order given.
@@ -125,8 +122,8 @@ class MixedOrder:
 
     def neighbours(self, position: int) -> _Ints:
         """Return the positions whose rows lie near this one's: of the same window of the same pass, in one group."""
-        number = self._stage_of(position)
-        tables = self._tables[number]
+        number = int(self._sequence.number_at(position))
+        tables = self._sequence.tables(number)
         period, slot = divmod(position + tables.phase, SLOTS)
         count = period * int(tables.per_period[slot]) + int(tables.prior[slot] - tables.before[slot])
         fresh = count - int(tables.left_length[slot])
@@ -144,20 +141,16 @@ class MixedOrder:
         counts = np.arange(count + first, count + last, dtype=np.int64) + tables.before[slot]
         periods, place = np.divmod(counts, tables.per_period[slot])
         positions = periods * SLOTS + tables.group_slots(slot)[place] - tables.phase
-        stop = self._starts[number + 1] if number + 1 < len(self._starts) else np.iinfo(np.int64).max
-        return np.asarray(positions[(positions >= tables.start) & (positions < stop)])
-
-    def _stage_of(self, position: int) -> int:
-        return int(np.searchsorted(self._starts, position, side="right")) - 1
+        return np.asarray(positions[(positions >= tables.start) & (positions < self._sequence.stop(number))])
 
     def _draw(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
-        if len(self._tables) == 1:
-            return self._draw_in_stage(self._tables[0], positions)
-        number = np.searchsorted(self._starts, positions, side="right") - 1
+        if len(self._sequence.starts) == 1:
+            return self._draw_in_stage(self._sequence.tables(0), positions)
+        number = self._sequence.number_at(positions)
         drawn = np.empty((3, len(positions)), dtype=np.int64)
         for index in np.unique(number).tolist():
             mine = number == index
-            drawn[:, mine] = self._draw_in_stage(self._tables[index], positions[mine])
+            drawn[:, mine] = self._draw_in_stage(self._sequence.tables(index), positions[mine])
         return drawn[0], drawn[1], drawn[2]
 
     def _draw_in_stage(self, tables: StageTables, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:

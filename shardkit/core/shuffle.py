@@ -18,24 +18,26 @@ class Shuffle:
 
     Attributes:
         kind: ``full`` permutes all rows; ``block`` permutes blocks of neighbouring rows, then the rows within each
-            window of blocks, so that what is drawn next lies together on storage; ``none`` leaves rows as packed.
+            window of blocks, so that what a rank draws next lies together on storage (docs/shuffle.md has figures);
+            ``none`` leaves rows as packed.
         block_rows: Rows of a block, for ``block``.
-        window_blocks: Blocks of a window, for ``block``.
+        window_blocks: Blocks of a window, for ``block``. A window is what is read together and held until it is
+            used; one block does, since the lanes mix 64 windows from all over the pass.
 
     Raises:
         InputError: An unknown kind, or a size below one.
     """
 
     kind: Literal["full", "block", "none"] = "full"
-    block_rows: int = 64
-    window_blocks: int = 16
+    block_rows: int = 32
+    window_blocks: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in ("full", "block", "none"):
             raise InputError(f"shuffle kind {self.kind!r} is unknown; choose full, block or none")
         for name, value in (("block_rows", self.block_rows), ("window_blocks", self.window_blocks)):
             if not isinstance(value, int) or not 1 <= value <= 2**20:
-                raise InputError(f"shuffle {name} {value!r} is not an integer from 1 to 2^20; 64 and 16 are usual")
+                raise InputError(f"shuffle {name} {value!r} is not an integer from 1 to 2^20; 32 and 1 are usual")
 
     def rows(self, offsets: _Ints, *, num_rows: _Ints, keys: NDArray[np.uint64]) -> _Ints:
         """Return the rows at these offsets of a pass.

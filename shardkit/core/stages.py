@@ -29,6 +29,8 @@ SLOT_SHIFT = SLOTS.bit_length() - 1
 # through theirs at rates that differ by one part in this many, and rows are drawn that much more or less often.
 MIN_SEGMENT = 64
 
+_KEPT_TABLES = 8  # of stages, 0.4 MB each; a batch lies in one or two
+
 _Ints = NDArray[np.int64]
 
 
@@ -113,8 +115,8 @@ class StageTables:
         return np.flatnonzero(self.source[slot % LANES :: LANES] == source) * LANES + slot % LANES
 
 
-def stage_tables(sources: Sequence[SourceRows], stages: Sequence[Stage], *, seed: int) -> list[StageTables]:
-    """Return the tables of each stage.
+class StageSequence:
+    """The tables of each stage, made when asked for: what is kept of a stage is where its passes stood.
 
     Args:
         sources: The sources.
@@ -124,47 +126,76 @@ def stage_tables(sources: Sequence[SourceRows], stages: Sequence[Stage], *, seed
     Raises:
         InputError: The stages are not in order, or a stage's shares do not fit the sources.
     """
-    starts = [stage.start for stage in stages]
-    if not starts or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
-        raise InputError(f"stages start at {starts}; the first starts at 0 and each other after the one before it")
-    names = [source.name for source in sources]
-    walk = _Walk(sources)
-    tables = []
-    for stage, stop in zip(stages, [*starts[1:], None], strict=True):
-        mixture = mix(names, stage.shares)
-        if mixture.shares.tolist() != list(stage.shares):
-            raise InputError(f"the shares {list(stage.shares)} are not whole slots whose sum is {SLOTS}")
-        tables.append(walk.tables(stage.start, mixture, seed=seed))
-        if stop is not None:
-            walk.go_on(tables[-1], stop)
-    return tables
+
+    def __init__(self, sources: Sequence[SourceRows], stages: Sequence[Stage], *, seed: int) -> None:
+        starts = [stage.start for stage in stages]
+        if not starts or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+            raise InputError(f"stages start at {starts}; the first starts at 0 and each other after the one before it")
+        self.starts = np.array(starts, dtype=np.int64)
+        self._sources, self._stages, self._seed = sources, stages, seed
+        self._made: dict[int, StageTables] = {}
+        self._progress = [Progress.at_start(len(sources))]
+        for number, stop in enumerate(starts[1:]):
+            self._progress.append(self._progress[number].after(self.tables(number), stop, sources))
+        self.tables(len(stages) - 1)
+
+    def number_at(self, positions: _Ints | int) -> _Ints:
+        """Return the number of the stage that each position lies in."""
+        return np.asarray(np.searchsorted(self.starts, positions, side="right") - 1)
+
+    def stop(self, number: int) -> int:
+        """Return the first position after a stage."""
+        return int(self.starts[number + 1]) if number + 1 < len(self.starts) else np.iinfo(np.int64).max
+
+    def tables(self, number: int) -> StageTables:
+        """Return the tables of a stage."""
+        found = self._made.get(number)
+        if found is None:
+            stage = self._stages[number]
+            mixture = mix([source.name for source in self._sources], stage.shares)
+            if mixture.shares.tolist() != list(stage.shares):
+                raise InputError(f"the shares {list(stage.shares)} are not whole slots whose sum is {SLOTS}")
+            found = self._progress[number].tables(stage.start, mixture, self._sources, seed=self._seed)
+            if len(self._made) >= _KEPT_TABLES:
+                self._made.pop(next(iter(self._made)))
+            self._made[number] = found
+        return found
 
 
-class _Walk:
-    """How far the groups have come in the passes of each source."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """How far the groups have come in the passes of each source, at the start of a stage.
 
-    def __init__(self, sources: Sequence[SourceRows]) -> None:
-        self._sources = sources
-        self._num_rows = np.array([source.num_rows for source in sources], dtype=np.int64)
-        self._small = self._num_rows < LANES * MIN_SEGMENT
-        self._drawn = np.zeros(len(sources), dtype=np.int64)
-        # Of each source with segments: unvisited (pass, start, stop), and the first pass not begun.
-        self._left: list[_Ints] = [np.empty((0, 3), dtype=np.int64) for _ in sources]
-        self._next_pass = np.zeros(len(sources), dtype=np.int64)
-        # Draws of each source beyond its shares, times SLOTS.
-        self._ahead = np.zeros(len(sources), dtype=np.int64)
+    Attributes:
+        drawn: Draws of each source, (source,).
+        left: Of each source with segments, what is unvisited of begun passes, (pass, start, stop) each.
+        next_pass: The first pass that was not begun, (source,).
+        ahead: Draws of each source beyond its shares, times SLOTS, (source,).
+    """
 
-    def tables(self, start: int, mixture: Mixture, *, seed: int) -> StageTables:
+    drawn: _Ints
+    left: tuple[_Ints, ...]
+    next_pass: _Ints
+    ahead: _Ints
+
+    @classmethod
+    def at_start(cls, num_sources: int) -> "Progress":
+        """Return the progress at position 0."""
+        zeros = np.zeros(num_sources, dtype=np.int64)
+        return cls(zeros, (np.empty((0, 3), dtype=np.int64),) * num_sources, zeros, zeros)
+
+    def tables(self, start: int, mixture: Mixture, sources: Sequence[SourceRows], *, seed: int) -> StageTables:
         """Return the tables of a stage that begins here."""
-        small, source, lane = self._small, mixture.slot_source, np.arange(SLOTS) % LANES
-        phase = _best_phase(mixture, start, self._ahead)
+        source, lane = mixture.slot_source, np.arange(SLOTS) % LANES
+        num_rows, small = _sizes(sources)
+        phase = _best_phase(mixture, start, self.ahead)
         before = _counts_before(mixture, start + phase)  # (lane, source)
-        bounds = np.where(small, 0, _shared_out(self._num_rows, mixture))
-        num_left = np.array([_total(left) for left in self._left], dtype=np.int64)
+        bounds = np.where(small, 0, _shared_out(num_rows, mixture))
+        num_left = np.array([_total(left) for left in self.left], dtype=np.int64)
         left_bounds = _shared_out(num_left, mixture)
         left_starts = left_bounds[:-1] + np.cumsum(num_left) - num_left
-        intervals = np.concatenate(self._left)
-        keys = hash64(seed, np.array([key_of(source.name) for source in self._sources], dtype=np.uint64))
+        intervals = np.concatenate(self.left)
+        keys = hash64(seed, np.array([key_of(source.name) for source in sources], dtype=np.uint64))
         of_small = small[source]
         return StageTables(
             start=start,
@@ -173,13 +204,13 @@ class _Walk:
             source=source,
             per_period=np.where(of_small, mixture.shares[source], mixture.lane_slots[lane, source]),
             prior=np.where(of_small, _prior_of_source(source), mixture.slot_prior),
-            before=np.where(of_small, (before.sum(axis=0) - self._drawn)[source], before[lane, source]),
+            before=np.where(of_small, (before.sum(axis=0) - self.drawn)[source], before[lane, source]),
             left_start=left_starts[lane, source],
             left_length=np.diff(left_bounds, axis=0)[lane, source],
-            first_pass=self._next_pass[source],
+            first_pass=self.next_pass[source],
             segment_start=bounds[lane, source],
-            segment_length=np.where(of_small, self._num_rows[source], np.diff(bounds, axis=0)[lane, source]),
-            num_rows=self._num_rows[source],
+            segment_length=np.where(of_small, num_rows[source], np.diff(bounds, axis=0)[lane, source]),
+            num_rows=num_rows[source],
             key=keys[source],
             small=small,
             leftover=Leftover(
@@ -189,30 +220,45 @@ class _Walk:
             else None,
         )
 
-    def go_on(self, tables: StageTables, stop: int) -> None:
-        """Take in what a stage draws until ``stop``, where it ends."""
-        mixture = tables.mixture
+    def after(self, tables: StageTables, stop: int, sources: Sequence[SourceRows]) -> "Progress":
+        """Return the progress where a stage ends that began here."""
+        mixture, (num_rows, small) = tables.mixture, _sizes(sources)
         drawn = _counts_before(mixture, stop + tables.phase) - _counts_before(mixture, tables.start + tables.phase)
-        self._drawn = self._drawn + drawn.sum(axis=0)
-        self._ahead = self._ahead + drawn.sum(axis=0) * SLOTS - (stop - tables.start) * mixture.shares
-        bounds = _shared_out(self._num_rows, mixture)
-        left_bounds = _shared_out(np.array([_total(left) for left in self._left]), mixture)
-        for index in np.flatnonzero((mixture.shares > 0) & ~self._small):
-            self._visit(int(index), drawn[:, index], left_bounds[:, index], bounds[:, index])
+        bounds = _shared_out(num_rows, mixture)
+        left_bounds = _shared_out(np.array([_total(left) for left in self.left]), mixture)
+        left, next_pass = list(self.left), self.next_pass.copy()
+        for index in np.flatnonzero((mixture.shares > 0) & ~small).tolist():
+            left[index], begun = _visit(
+                left[index], int(next_pass[index]), drawn[:, index], left_bounds[:, index], bounds[:, index]
+            )
+            next_pass[index] += begun
+        by_source = drawn.sum(axis=0)
+        ahead = self.ahead + by_source * SLOTS - (stop - tables.start) * mixture.shares
+        return Progress(self.drawn + by_source, tuple(left), next_pass, ahead)
 
-    def _visit(self, index: int, drawn: _Ints, left_bounds: _Ints, bounds: _Ints) -> None:
-        """Take from a source's leftover and fresh passes what each lane drew, (lane,)."""
-        from_left = np.minimum(drawn, np.diff(left_bounds))
-        unvisited = [_sliced(self._left[index], left_bounds[:-1] + from_left, left_bounds[1:])]
-        lengths = np.diff(bounds)
-        passes, rest = np.divmod(drawn - from_left, np.maximum(lengths, 1))
-        begun = int((passes + (rest > 0)).max())
-        for number in range(int(passes[lengths > 0].min()), begun):
-            offset = np.where(passes > number, lengths, np.where(passes == number, rest, 0))
-            whole = np.full(LANES, self._next_pass[index] + number)
-            unvisited.append(np.stack([whole, bounds[:-1] + offset, bounds[1:]], axis=1))
-        self._left[index] = _merged(np.concatenate(unvisited))
-        self._next_pass[index] += begun
+
+def _visit(left: _Ints, next_pass: int, drawn: _Ints, left_bounds: _Ints, bounds: _Ints) -> tuple[_Ints, int]:
+    """Take from a source's leftover and fresh passes what each lane drew, (lane,).
+
+    Returns:
+        What is left now, and how many fresh passes were begun.
+    """
+    from_left = np.minimum(drawn, np.diff(left_bounds))
+    unvisited = [_sliced(left, left_bounds[:-1] + from_left, left_bounds[1:])]
+    lengths = np.diff(bounds)
+    passes, rest = np.divmod(drawn - from_left, np.maximum(lengths, 1))
+    begun = int((passes + (rest > 0)).max())
+    for number in range(int(passes[lengths > 0].min()), begun):
+        offset = np.where(passes > number, lengths, np.where(passes == number, rest, 0))
+        whole = np.full(LANES, next_pass + number)
+        unvisited.append(np.stack([whole, bounds[:-1] + offset, bounds[1:]], axis=1))
+    return _merged(np.concatenate(unvisited)), begun
+
+
+def _sizes(sources: Sequence[SourceRows]) -> tuple[_Ints, NDArray[np.bool_]]:
+    """Return the rows of each source, and which are too small for segments, (source,) each."""
+    num_rows = np.array([source.num_rows for source in sources], dtype=np.int64)
+    return num_rows, num_rows < LANES * MIN_SEGMENT
 
 
 def _total(intervals: _Ints) -> int:

@@ -96,8 +96,8 @@ class ShuffleConfig(_Model):
     """How the rows of a pass are permuted."""
 
     kind: Literal["full", "block", "none"] = "full"
-    block_rows: int = Field(64, ge=1)
-    window_blocks: int = Field(16, ge=1)
+    block_rows: int = Field(32, ge=1)
+    window_blocks: int = Field(1, ge=1)
 
 
 CropConfig = Annotated[RandomCropConfig | CenterCropConfig | SalientCropConfig, Field(discriminator="kind")]
