@@ -30,6 +30,7 @@ SLOT_SHIFT = SLOTS.bit_length() - 1
 MIN_SEGMENT = 64
 
 _KEPT_TABLES = 8  # of stages, 0.4 MB each; a batch lies in one or two
+_KEPT_PROGRESS = 32  # up to 1.5 MB a source each, where a thousand stages cut the same pass
 
 _Ints = NDArray[np.int64]
 
@@ -134,9 +135,10 @@ class StageSequence:
         self.starts = np.array(starts, dtype=np.int64)
         self._sources, self._stages, self._seed = sources, stages, seed
         self._made: dict[int, StageTables] = {}
-        self._progress = [Progress.at_start(len(sources))]
-        for number, stop in enumerate(starts[1:]):
-            self._progress.append(self._progress[number].after(self.tables(number), stop, sources))
+        # The progress at some stages, those between are found from the one before; and at the stage last asked for.
+        self._stride = -(-len(stages) // _KEPT_PROGRESS)
+        self._progress = {0: Progress.at_start(len(sources))}
+        self._last = 0, self._progress[0]
         self.tables(len(stages) - 1)
 
     def number_at(self, positions: _Ints | int) -> _Ints:
@@ -147,6 +149,19 @@ class StageSequence:
         """Return the first position after a stage."""
         return int(self.starts[number + 1]) if number + 1 < len(self.starts) else np.iinfo(np.int64).max
 
+    def _progress_at(self, number: int) -> "Progress":
+        known = max(kept for kept in self._progress if kept <= number)
+        progress = self._progress[known]
+        if known <= self._last[0] <= number:
+            known, progress = self._last
+        for before in range(known, number):
+            progress = progress.after(self.tables(before), int(self.starts[before + 1]), self._sources)
+            self._last = before + 1, progress
+            if (before + 1) % self._stride == 0:
+                self._progress[before + 1] = progress
+        self._last = number, progress
+        return progress
+
     def tables(self, number: int) -> StageTables:
         """Return the tables of a stage."""
         found = self._made.get(number)
@@ -155,7 +170,7 @@ class StageSequence:
             mixture = mix([source.name for source in self._sources], stage.shares)
             if mixture.shares.tolist() != list(stage.shares):
                 raise InputError(f"the shares {list(stage.shares)} are not whole slots whose sum is {SLOTS}")
-            found = self._progress[number].tables(stage.start, mixture, self._sources, seed=self._seed)
+            found = self._progress_at(number).tables(stage.start, mixture, self._sources, seed=self._seed)
             if len(self._made) >= _KEPT_TABLES:
                 self._made.pop(next(iter(self._made)))
             self._made[number] = found

@@ -135,3 +135,18 @@ def test_stages_begin_at_zero_and_ascend(starts):
 def test_shares_are_whole_slots():
     with pytest.raises(InputError, match="whole slots"):
         order_of([SourceRows(name="s", num_rows=5)], [Stage(0, (7,))])
+
+
+def test_many_stages_are_drawn_alike_forwards_and_backwards():
+    """What is kept of each stage is found again from the one before, wherever one comes from."""
+    rng = np.random.default_rng(1)
+    sources = [SourceRows(name=name, num_rows=rows) for name, rows in (("a", 5003), ("b", 20_000), ("c", 7))]
+    shares = [apportion("abc", rng.uniform(0.1, 1, 3).tolist()) for _ in range(150)]
+    stages = [Stage(700 * i, tuple(share.tolist())) for i, share in enumerate(shares)]
+    forwards, backwards = order_of(sources, stages), order_of(sources, stages)
+    starts = range(0, 150 * 700, 350)
+    expected = {start: forwards.draws(np.arange(start, start + 50)) for start in starts}
+    for start in reversed(starts):
+        found = backwards.draws(np.arange(start, start + 50))
+        np.testing.assert_array_equal(found.rows, expected[start].rows)
+        np.testing.assert_array_equal(found.passes, expected[start].passes)
