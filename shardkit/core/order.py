@@ -10,7 +10,8 @@ slots, and the lane walks through its segment again and again:
 c itself is closed form: ⌊g / SLOTS⌋ · (slots of s in the lane) + (those before this slot). So each lane visits each
 row of its segment once a pass, all lanes together visit each row of the source once, and no step depends on g's size,
 on other positions or on who asks. A source of less than MIN_SEGMENT rows a lane is not cut: c then counts its draws
-in all lanes, which walk through its passes together. Where weights change on the way, stages.py says what goes on.
+in all lanes, which walk through its passes together, and a shuffle by blocks is a full one for it. Where weights
+change on the way, stages.py says what goes on.
 
 Everything here is exact int64 arithmetic; the tests freeze the result (tests/core/golden_order.json).
 """
@@ -36,6 +37,7 @@ MAX_ROWS = 2**50  # so that num_rows · SLOTS and all draw counts fit int64
 _CHUNK = 2**14  # positions computed at once: the temporaries then stay in the L2 cache, which halves the time
 
 _LANE_SHIFT = LANES.bit_length() - 1
+_FULL = Shuffle()
 
 _Ints = NDArray[np.int64]
 
@@ -127,7 +129,7 @@ class MixedOrder:
         period, slot = divmod(position + tables.phase, SLOTS)
         count = period * int(tables.per_period[slot]) + int(tables.prior[slot] - tables.before[slot])
         fresh = count - int(tables.left_length[slot])
-        if self.shuffle.kind == "full" or fresh < 0:
+        if fresh < 0 or self._shuffle_of(bool(tables.small[tables.source[slot]])).kind == "full":
             return np.array([position])
         number_of_pass, offset = divmod(fresh, int(tables.segment_length[slot]))
         start = int(tables.segment_start[slot])
@@ -167,8 +169,19 @@ class MixedOrder:
             passes[left], offset[left] = tables.leftover.places((tables.left_start[slot] + count)[left])
         if self.shuffle.kind == "none":
             return sources, passes, offset
-        keys = hash64(tables.key[slot], passes)
-        return sources, passes, self.shuffle.rows(offset, num_rows=tables.num_rows[slot], keys=keys)
+        keys, num_rows = hash64(tables.key[slot], passes), tables.num_rows[slot]
+        small = tables.small[sources]
+        rows = np.empty_like(offset)
+        for of_small in (False, True):
+            mine = np.flatnonzero(small == of_small)
+            if len(mine):
+                shuffle = self._shuffle_of(of_small)
+                rows[mine] = shuffle.rows(offset[mine], num_rows=num_rows[mine], keys=keys[mine])
+        return sources, passes, rows
+
+    def _shuffle_of(self, small: bool) -> Shuffle:
+        """Return the shuffle of small sources or of the others: blocks that no lanes divide would come one by one."""
+        return _FULL if small and self.shuffle.kind == "block" else self.shuffle
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ class Shuffle:
     Attributes:
         kind: ``full`` permutes all rows; ``block`` permutes blocks of neighbouring rows, then the rows within each
             window of blocks, so that what a rank draws next lies together on storage (docs/shuffle.md has figures);
-            ``none`` leaves rows as packed.
+            ``none`` leaves rows as packed. In a mix, a source of less than 4,096 rows is shuffled fully by ``block``.
         block_rows: Rows of a block, for ``block``.
         window_blocks: Blocks of a window, for ``block``. A window is what is read together and held until it is
             used; one block does, since the lanes mix 64 windows from all over the pass.

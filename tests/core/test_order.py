@@ -264,7 +264,7 @@ def test_neighbours_of_one_pass_divide_it(num_rows, seed, shuffle):
         left -= found
 
 
-@pytest.mark.parametrize("num_rows", [64 * 32 * 10, 1000, 4099, 33_333])
+@pytest.mark.parametrize("num_rows", [64 * 32 * 10, 4099, 33_333])
 def test_a_blocks_rows_are_neighbours(num_rows):
     shuffle = Shuffle(kind="block", block_rows=32, window_blocks=1)
     order = MixedOrder([SourceRows(name="s", num_rows=num_rows)], seed=0, shuffle=shuffle)
@@ -274,6 +274,18 @@ def test_a_blocks_rows_are_neighbours(num_rows):
         assert len(set((rows // 32).tolist())) == 1  # of one block, though the short one has shifted the others
         whole += len(rows) == min(32, num_rows - rows.min() // 32 * 32)
     assert whole > 0.7 * num_rows / 97 or num_rows < 64 * 64 * 2
+
+
+@pytest.mark.parametrize("num_rows", [5, 1000, SMALL - 1])
+def test_blocks_shuffle_a_small_source_fully(num_rows):
+    sources = [SourceRows(name="small", num_rows=num_rows), SourceRows(name="large", num_rows=10_000)]
+    blocks = MixedOrder(sources, seed=3, shuffle=Shuffle(kind="block"))
+    positions = np.arange(10_000)
+    found, full = blocks.draws(positions), MixedOrder(sources, seed=3).draws(positions)
+    small = found.sources == 0
+    assert found.rows[small].tolist() == full.rows[small].tolist()
+    assert found.rows[~small].tolist() != full.rows[~small].tolist()
+    assert blocks.neighbours(int(positions[small][7])).tolist() == [positions[small][7]]
 
 
 # Substitutes
