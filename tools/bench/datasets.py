@@ -117,7 +117,7 @@ def multiply(source: Path, target: Path, times: int) -> Path:
     shards = []
     for number in range(times):
         for shard in manifest.shards:
-            name = f"{number:03d}-{Path(shard.index).stem}"
+            name = f"{number:06d}-{Path(shard.index).stem}"
             copy = shard.model_copy(update={"path": f"all/{name}.tar", "index": f"all/{name}.parquet", "split": "all"})
             for old, new in ((shard.path, copy.path), (shard.index, copy.index)):
                 (target / new).parent.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,10 @@ from tools.bench.tables import Table, show
 Mode = Literal["a pass", "passes=1"]  # endless, for as many samples as a pass has; or each row exactly once
 
 SHUFFLES = (
-    sk.Shuffle(kind="block"),
-    sk.Shuffle(kind="block", block_rows=32, window_blocks=1),
+    *(
+        sk.Shuffle(kind="block", block_rows=rows, window_blocks=blocks)
+        for rows, blocks in ((32, 1), (16, 4), (32, 4), (64, 16))
+    ),
     sk.Shuffle(kind="none"),
     sk.Shuffle(kind="full"),
 )
@@ -162,7 +164,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Bytes that all ranks together read in a pass, over the dataset's.")
     parser.add_argument("folder", type=Path, help="what tools.bench.datasets made")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8, 3, 6])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4], help="of a DataLoader")
     parser.add_argument("--datasets", nargs="+", default=["few", "short", "long"])
     parser.add_argument("--batch", type=int, default=256, help="samples of a global batch")

@@ -38,8 +38,8 @@ SHUFFLES = (
 )
 NUM_GROUPS = 100  # of a column by which the packed order may be sorted, such as the speaker
 LONG_RUN = 16  # batches
-HELD_SAMPLES = 16_384  # what a stream holds has reached its height by then: each lane is past its first windows
-RATE_S = 10.0
+HELD_SAMPLES = 8_192  # what a stream holds has reached its height by then: each lane is past its first windows
+RATE_S = 6.0
 
 _Ints = NDArray[np.int64]
 
@@ -243,7 +243,7 @@ def _held(stream: sk.Stream) -> int:
     peak = 0
     tracemalloc.start()
     for number, batch in enumerate(stream):
-        if number % 8 == 0:
+        if number % 5 == 0:  # lanes begin windows together, every so many batches: 5 divides none of the usual periods
             peak = max(peak, _bytes_from_files())
         if batch.position // stream.world_size >= HELD_SAMPLES:
             break
