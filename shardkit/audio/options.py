@@ -14,6 +14,7 @@ _CANT_HOLD = (
     "FLAC can't hold it: choose --codec wav (keeps it as it is), --codec keep, or --bit-depth 16|24 (quantises)"
 )
 _MAX_FLAC_BITS = 24
+_MAX_SAMPLE_RATE = 768_000  # the fastest that converters have; beyond it a typing error is likelier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ class TranscodeOptions:
     def __post_init__(self) -> None:
         if self.codec not in get_args(Codec):
             raise InputError(f"codec {self.codec!r} is none of {', '.join(get_args(Codec))}")
-        if self.sample_rate is not None and self.sample_rate < 1:
-            raise InputError(f"sample rate {self.sample_rate} Hz: 1 or more expected")
+        if self.sample_rate is not None and not 1 <= self.sample_rate <= _MAX_SAMPLE_RATE:
+            raise InputError(f"sample rate {self.sample_rate} Hz: 1 to {_MAX_SAMPLE_RATE} expected")
         if self.channels is not None and self.channels < 1:
             raise InputError(f"{self.channels} channels: 1 or more expected")
         if self.bit_depth not in {None, 16, 24}:

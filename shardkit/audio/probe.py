@@ -1,5 +1,6 @@
 """What a file is, by its content; never by its name."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from shardkit.audio.facts import AudioFacts
 from shardkit.audio.id3 import skip_id3v2
 from shardkit.audio.pcm import WIDTH
 from shardkit.audio.seektable import SeekTable
-from shardkit.core.errors import AudioError, StorageError
+from shardkit.core.errors import AudioError, NotFoundError, StorageError
 
 _COUNT_FRAMES = 1 << 18
 _KNOWN = "WAV, FLAC, Ogg Vorbis, Opus, MP3 or AIFF"
@@ -94,12 +95,16 @@ def read_file(path: Path) -> bytes:
     """Return the bytes of a local file.
 
     Raises:
+        NotFoundError: It is not there, or is a link to nothing.
         StorageError: It can't be read.
     """
     try:
         return path.read_bytes()
     except OSError as err:
-        raise StorageError(f"{path}: {err.strerror}") from err
+        if err.errno not in (errno.ENOENT, errno.ELOOP):
+            raise StorageError(f"{path}: {err.strerror}") from err
+        found = "a link that leads to no file; mend it or take it away" if path.is_symlink() else err.strerror
+        raise NotFoundError(f"{path}: {found}") from err
 
 
 def check_not_empty(facts: AudioFacts) -> None:
@@ -109,7 +114,7 @@ def check_not_empty(facts: AudioFacts) -> None:
         AudioError: It has none.
     """
     if not facts.frames:
-        raise AudioError("it holds no samples")
+        raise AudioError("it holds no samples; record it anew, or leave it out")
 
 
 def check_count(facts: AudioFacts, frames: int, data: bytes | memoryview) -> None:

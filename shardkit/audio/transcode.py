@@ -78,7 +78,8 @@ def transcode(source: Path | bytes | memoryview | BinaryIO, options: TranscodeOp
         decided = plan(member.facts, options)
         return _keep(data, member) if decided.keep else _write(data, member, decided, options)
     except AudioError as err:
-        raise AudioError(f"{name}: {err}") from err
+        advice = "; copy it again from where it came" if str(err).startswith("truncated") else ""
+        raise AudioError(f"{name}: {err}{advice}") from err
     except InputError as err:
         raise InputError(f"{name}: {err}") from err
 

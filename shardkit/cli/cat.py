@@ -4,10 +4,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shardkit.cli.options import AsJson, DatasetUrl, Split, StorageOptions
+from shardkit.cli.options import AsJson, DatasetUrl, Split, StorageOptions, local
+from shardkit.core.errors import InputError
 
 if TYPE_CHECKING:
     from shardkit.stream.sample import Sample
+
+_MAX_SECONDS = 1e9  # 30 years: beyond it, and for a NaN, there is no sample to count to
 
 
 def cat(
@@ -19,7 +22,7 @@ def cat(
         float | None, typer.Option(metavar="SECONDS", help="Length of the crop.", show_default="to the end")
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the audio there: .wav or .flac.")
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the audio to a local .wav or .flac.")
     ] = None,
     split: Split = None,
     storage_option: StorageOptions = None,
@@ -31,13 +34,17 @@ def cat(
     from shardkit.storage.options import parse_options
     from shardkit.stream.dataset import open_dataset
 
+    for option, seconds in (("--start", start), ("--duration", duration)):
+        if seconds is not None and not 0 <= seconds <= _MAX_SECONDS:
+            raise InputError(f"{option} {seconds:g}: not a time in a recording; give seconds, 0 or more")
+    target = None if output is None else local(output)
     view = open_dataset(dataset, split, storage_options=parse_options(storage_option or []))
     sample = view.read(key, start_s=start, duration_s=duration)
     facts = sample_facts(sample)
-    if output is not None:
+    if target is not None:
         from shardkit.report.export import write_audio
 
-        facts["written"] = str(write_audio(sample.audio, sample.sample_rate, output))
+        facts["written"] = str(write_audio(sample.audio, sample.sample_rate, target))
     if as_json:
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
     else:

@@ -1,16 +1,15 @@
 """``shardkit export``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from shardkit.cli.options import AsJson, DatasetUrl, Split, StorageOptions
+from shardkit.cli.options import AsJson, DatasetUrl, Split, StorageOptions, local
 
 
 def export(
     dataset: DatasetUrl,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Local folder; new or empty.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Local folder; new or empty.")],
     *,
     split: Split = None,
     where: Annotated[
@@ -28,9 +27,10 @@ def export(
     from shardkit.storage.options import parse_options
     from shardkit.stream.dataset import open_dataset
 
+    target = local(folder)
     view = open_dataset(dataset, split, storage_options=parse_options(storage_option or []))
     with progress_bar("exporting") as progress:
-        summary = run_export(view if where is None else view.where(where), folder, progress=progress)
+        summary = run_export(view if where is None else view.where(where), target, progress=progress)
     if as_json:
         typer.echo(json.dumps(asdict(summary), default=str))
     else:

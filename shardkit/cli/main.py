@@ -12,6 +12,7 @@ from shardkit.cli.cat import cat
 from shardkit.cli.export import export
 from shardkit.cli.index import index
 from shardkit.cli.info import info
+from shardkit.cli.options import Command
 from shardkit.cli.pack import pack
 from shardkit.cli.synth import synth
 from shardkit.cli.verify import verify
@@ -37,7 +38,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     synth: "Write a small data set to try things with.",
 }
 for command, summary in _COMMANDS.items():
-    app.command(short_help=summary)(command)
+    app.command(short_help=summary, cls=Command)(command)
 
 
 def _show_version(wanted: bool) -> None:  # the signature that typer calls
@@ -70,7 +71,7 @@ def main() -> None:
     except ShardkitError as err:
         if debug:
             raise
-        typer.echo(f"shardkit: error: {err}", err=True)
+        typer.echo(f"shardkit: error: {' '.join(str(err).splitlines())}", err=True)
         sys.exit(err.exit_code)
     except KeyboardInterrupt:
         typer.echo("shardkit: interrupted", err=True)

@@ -1,9 +1,26 @@
 """Options that several commands share."""
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
+
+from shardkit.core.errors import InputError
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, of which click would silently take the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as click does, but for that."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        single = [item for item in order if isinstance(item, TyperOption) and not (item.multiple or item.is_flag)]
+        for item in single:
+            if single.count(item) > 1:
+                raise InputError(f"{item.opts[0]} is given more than once; give it once")
+        return super().parse_args(ctx, args)
 
 
 class OnError(StrEnum):
@@ -29,12 +46,34 @@ Split = Annotated[
 DatasetUrl = Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a dataset.", show_default=False)]
 
 
+def local(text: str) -> Path:
+    """Return the path of a local file or folder that is to be written.
+
+    Raises:
+        InputError: It is a URL of some other storage, which as a path would name a folder such as ``s3:``.
+    """
+    from shardkit.storage.location import locate
+
+    if "://" not in text:
+        return Path(text)
+    location = locate(text)
+    if not location.is_local:
+        raise InputError(f"{location}: only a local file or folder can be written here; name one, and copy it there")
+    return location.local_path
+
+
 def pairs(texts: list[str] | None, *, option: str) -> dict[str, str]:
-    """Return the NAME=VALUE texts of a repeatable option as a dict."""
-    found = {}
+    """Return the NAME=VALUE texts of a repeatable option as a dict.
+
+    Raises:
+        InputError: A text is no such pair, or a name is given twice.
+    """
+    found: dict[str, str] = {}
     for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name or not value:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise InputError(f"{option} {text}: not NAME=VALUE; write it like {option} NAME=VALUE")
+        if name in found:
+            raise InputError(f"{option} {name} is given twice, as {found[name]!r} and as {value!r}; give it once")
         found[name] = value
     return found

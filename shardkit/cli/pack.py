@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from shardkit.cli.options import AsJson, OnError, StorageOptions, pairs
+from shardkit.core.errors import InputError
 
 
 class Codec(StrEnum):
@@ -36,7 +37,10 @@ def pack(
     root: Annotated[
         str | None, typer.Option(help="What the manifest's paths are relative to.", show_default="its folder")
     ] = None,
-    path: Annotated[str, typer.Option(metavar="COLUMN", help="Manifest column with the recording's path.")] = "path",
+    path: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Manifest column with the recording's path.", show_default="path"),
+    ] = None,
     key: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Column with the sample's key.", show_default="from the path")
     ] = None,
@@ -47,8 +51,13 @@ def pack(
         str | None, typer.Option(metavar="TEXT", help="Splits a label cell into several labels.")
     ] = None,
     intervals: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Column with [[name, start_s, stop_s], ...].")
-    ] = "intervals",
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column with [[name, start_s, stop_s], ...].",
+            show_default="intervals, if there is one",
+        ),
+    ] = None,
     field: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=COLUMN", help="A further member: a stem, a target, an array. Repeatable."),
@@ -139,5 +148,5 @@ def _seconds(hops: list[str] | None) -> dict[str, float]:
         try:
             found[name] = float(text)
         except ValueError:
-            raise typer.BadParameter(f"{name}={text}: not a number of seconds", param_hint="--hop") from None
+            raise InputError(f"--hop {name}={text}: not a number of seconds") from None
     return found

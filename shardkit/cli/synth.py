@@ -1,15 +1,14 @@
 """``shardkit synth``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from shardkit.cli.options import AsJson
+from shardkit.cli.options import AsJson, local
 
 
 def synth(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write; new or empty.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Local folder to write; new or empty.")],
     *,
     seed: Annotated[int, typer.Option(help="Another seed, other recordings.")] = 0,
     scale: Annotated[float, typer.Option(help="Multiplies the number of recordings.")] = 1.0,
@@ -25,7 +24,7 @@ def synth(
     from shardkit.core.sizes import format_duration, format_size
     from shardkit.synth import SOURCES, synthesise
 
-    written = synthesise(folder, seed=seed, scale=scale, sources=tuple(source) if source else SOURCES)
+    written = synthesise(local(folder), seed=seed, scale=scale, sources=tuple(source) if source else SOURCES)
     if as_json:
         typer.echo(json.dumps([asdict(item) for item in written], indent=1, default=str))
         return

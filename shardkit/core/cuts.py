@@ -51,7 +51,8 @@ class Windows:
         """Return how many windows each recording has, (recording,)."""
         size, hop = self._lengths(sample_rate)
         beyond = np.maximum(frames - size, 0)
-        return np.asarray((-(-beyond // hop) if self.partial else beyond // hop) + 1)
+        last = np.minimum(-(-beyond // hop), np.maximum(frames - 1, 0) // hop) if self.partial else beyond // hop
+        return np.asarray(last + 1)
 
     def bounds(self, part: _Ints, *, num_parts: _Ints, frames: _Ints, sample_rate: _Ints) -> tuple[_Ints, _Ints]:
         """Return the bounds of one window of each recording."""

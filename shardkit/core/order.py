@@ -132,11 +132,15 @@ class MixedOrder:
         fresh = count - int(tables.left_length[slot])
         if self.shuffle.kind == "full" or fresh < 0:
             return np.array([position])
+        number_of_pass, offset = divmod(fresh, int(tables.segment_length[slot]))
+        start = int(tables.segment_start[slot])
         first, last = self.shuffle.window(
-            fresh % int(tables.segment_length[slot]),
-            start=int(tables.segment_start[slot]),
-            length=int(tables.segment_length[slot]),
+            start + offset,
+            segment=(start, start + int(tables.segment_length[slot])),
+            num_rows=int(tables.num_rows[slot]),
+            key=np.uint64(hash64(tables.key[slot], number_of_pass + int(tables.first_pass[slot]))),
         )
+        count -= start + offset  # of place 0 of the pass
         counts = np.arange(count + first, count + last, dtype=np.int64) + tables.before[slot]
         periods, place = np.divmod(counts, tables.per_period[slot])
         positions = periods * SLOTS + tables.group_slots(slot)[place] - tables.phase
@@ -229,10 +233,12 @@ class OnePassOrder:
         if self.shuffle.kind == "full":
             return np.array([position])
         shortest, num_longer = divmod(self.num_rows, LANES)
-        lane, place = position % LANES, position // LANES
+        lane, index = position % LANES, position // LANES
         start, length = lane * shortest + min(lane, num_longer), shortest + (lane < num_longer)
-        first, last = self.shuffle.window(place, start=start, length=length)
-        return np.arange(place + first, place + last, dtype=np.int64) * LANES + lane
+        first, last = self.shuffle.window(
+            start + index, segment=(start, start + length), num_rows=self.num_rows, key=np.uint64(self._key)
+        )
+        return np.arange(first - start, last - start, dtype=np.int64) * LANES + lane
 
     def _draw(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
         shortest, num_longer = divmod(self.num_rows, LANES)

@@ -88,22 +88,50 @@ def permute_blocks(
     Raises:
         InputError: A size or an index is out of range.
     """
-    span = block_rows * window_blocks
-    num_blocks = -(-size // block_rows)
-    gap = num_blocks * block_rows - size  # rows that the last block lacks
-    # Positions are computed as if the last block were full, and those past its place shifted by the gap.
-    past_short: NDArray[np.int64] = num_blocks
-    if gap.any():
-        past_short = (unpermute(num_blocks - 1, num_blocks, key) + 1) * block_rows
-    full = index + gap * (index >= past_short - gap)
-    window = full // span
-    first, last = window * span, np.minimum((window + 1) * span, num_blocks * block_rows)
-    start = first - gap * (first >= past_short)
-    stop = last - gap * (last >= past_short)
+    blocks = _Blocks(size, key, block_rows=block_rows, window_blocks=window_blocks)
+    window, start, stop = blocks.windows(index)
     inside = start + permute(index - start, stop - start, hash64(key, window))
-    full = inside + gap * (inside >= past_short - gap)
+    full = blocks.filled(inside)
     place = full // block_rows
-    return np.asarray(permute(place, num_blocks, key) * block_rows + (full - place * block_rows))
+    return np.asarray(permute(place, blocks.num_blocks, key) * block_rows + (full - place * block_rows))
+
+
+def block_windows(
+    index: NDArray[np.int64], size: NDArray[np.int64], key: NDArray[np.uint64], *, block_rows: int, window_blocks: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the bounds of the window that ``permute_blocks`` permutes each index in, with the same arguments."""
+    _, start, stop = _Blocks(size, key, block_rows=block_rows, window_blocks=window_blocks).windows(index)
+    return start, stop
+
+
+class _Blocks:
+    """Where blocks and windows lie when the last block, which may be short, has been permuted to some other place.
+
+    Positions are computed as if that block were full, and those past its place shifted by the gap.
+    """
+
+    def __init__(
+        self, size: NDArray[np.int64], key: NDArray[np.uint64], *, block_rows: int, window_blocks: int
+    ) -> None:
+        self._span = block_rows * window_blocks
+        self._block_rows = block_rows
+        self.num_blocks = -(-size // block_rows)
+        self._gap = self.num_blocks * block_rows - size  # rows that the last block lacks
+        self._past_short: NDArray[np.int64] = self.num_blocks
+        if self._gap.any():
+            self._past_short = (unpermute(self.num_blocks - 1, self.num_blocks, key) + 1) * block_rows
+
+    def filled(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return positions as if the short block were full."""
+        return np.asarray(index + self._gap * (index >= self._past_short - self._gap))
+
+    def windows(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return number, start and stop of the window of each index."""
+        window = self.filled(index) // self._span
+        first = window * self._span
+        last = np.minimum((window + 1) * self._span, self.num_blocks * self._block_rows)
+        start = first - self._gap * (first >= self._past_short)
+        return window, np.asarray(start), np.asarray(last - self._gap * (last >= self._past_short))
 
 
 def _walk(one_pass: _Pass, points: Word, size: Word, key: Word) -> NDArray[np.int64]:

@@ -1,35 +1,39 @@
 """The rows of a view's pass: parts of recordings, and some of them several times.
 
 A view is a list of recordings, perhaps cut into parts (windows), perhaps repeated. Its rows are not written out: from
-the number of parts and the repeat factor of each recording follows, by one running sum, which part of which recording
-row number k of a pass is. A factor need not be whole. Laid end to end, each part as long as its factor,
+the number of parts and the repeat factor of each recording follows, by running sums, which part of which recording
+row number k of a pass is.
 
-    parts      |-- 1.5 --|-- 1.5 --|----- 2.0 -----|- 1.0 -|
-    rows          x      x     x      x      x      x           one point each, num_rows of them, evenly spaced
+A factor need not be whole. Recordings of one factor form a group. First come the whole copies of each group; then of
+each group as many parts as its fractional part says, other ones in each pass: the first of a permutation that the
+pass selects. Where the groups' fractional parts are not whole numbers of rows either, they are laid end to end, and a
+shift that the pass selects says which group gets the odd row:
 
-the row is the part on which its point falls; each pass moves all points by an amount of its own. So a part of factor
-1.5 comes once in some passes and twice in others, and never less often than its factor's whole part.
+    fractions of groups     |--- 2.4 ---|- 0.9 -|------- 4.7 -------|
+    extra rows                x     x     x     x     x     x     x    x      the points move with the pass
 
-Source: systematic sampling, as in Kitagawa (1996), "Monte Carlo filter and smoother", appendix; repeat factors for
-rare classes: Gupta, Dollar, Girshick (2019), "LVIS", section 5.
+So a part of factor 1.5 comes once in some passes and twice in others, and never less often than once.
+
+Source: repeat factors for rare classes: Gupta, Dollar, Girshick (2019), "LVIS", section 5; the shifted points are
+systematic sampling, as in Kitagawa (1996), "Monte Carlo filter and smoother", appendix.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
+from shardkit.core.permutation import permute
 from shardkit.core.random import hash64
 
 UNIT = 2**20  # a factor of one: factors are whole multiples of a millionth, so that all sums are exact
 MAX_FACTOR = 2**20
-_MAX_UNEVEN_ROWS = 2**31  # so that products of two row numbers fit int64
+MAX_ROWS = 2**50
 
 _Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class RowSpace:
     """The rows of a pass over some recordings.
 
@@ -45,28 +49,18 @@ class RowSpace:
         InputError: There would be too many rows.
     """
 
-    num_recordings: int
-    num_parts: _Ints | None = None
-    factors: _Ints | None = None
-    num_rows: int = field(init=False)
-    _ends: _Ints | None = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        lengths = np.ones(self.num_recordings, dtype=np.int64) if self.num_parts is None else self.num_parts
-        total = float(lengths.sum())
-        if self.factors is not None:
-            total = float(lengths.astype(np.float64) @ self.factors)
-            lengths = lengths * self.factors
-        if total >= 2**62:
-            raise InputError("a pass would have too many rows; cut or repeat less")
-        ends = None if self.num_parts is None and self.factors is None else np.cumsum(lengths)
-        whole = self.num_recordings if ends is None else int(ends[-1]) if len(ends) else 0
-        unit = 1 if self.factors is None else UNIT
-        num_rows = -(-whole // unit)
-        if whole % unit and num_rows > _MAX_UNEVEN_ROWS:
-            raise InputError(f"a pass of {num_rows:,} rows is too long for repeat factors that are not whole")
-        object.__setattr__(self, "num_rows", num_rows)
-        object.__setattr__(self, "_ends", ends)
+    def __init__(self, num_recordings: int, num_parts: _Ints | None = None, factors: _Ints | None = None) -> None:
+        lengths = np.ones(num_recordings) if num_parts is None else num_parts.astype(np.float64)
+        if float(lengths.sum() if factors is None else lengths @ factors / UNIT) > MAX_ROWS:
+            raise InputError("a pass would have more than 2^50 rows; cut or repeat less")
+        self._repeats = None
+        if factors is not None:
+            order = np.argsort(factors, kind="stable")
+            num_parts = None if num_parts is None else num_parts[order]
+            self._repeats = _Repeats.of(factors[order], num_parts, order)
+        self._ends = None if num_parts is None else np.cumsum(num_parts)
+        num_items = num_recordings if self._ends is None else int(self._ends[-1]) if len(self._ends) else 0
+        self.num_rows: int = num_items if self._repeats is None else self._repeats.num_rows
 
     def locate(self, rows: _Ints, *, passes: _Ints, key: int) -> tuple[_Ints, _Ints]:
         """Return what rows of a pass are.
@@ -79,19 +73,68 @@ class RowSpace:
         Returns:
             For each row, the recording and the part of it, (row,) each.
         """
+        items = rows if self._repeats is None else self._repeats.items(rows, passes, key)
         if self._ends is None:
-            return rows, np.zeros_like(rows)
-        points = rows if self.factors is None else self._points(rows, passes, key)
-        recordings = np.searchsorted(self._ends, points, side="right")
-        parts = points - np.concatenate([[0], self._ends])[recordings]
-        return recordings, parts if self.factors is None else parts // self.factors[recordings]
+            recordings, parts = items, np.zeros_like(items)
+        else:
+            recordings = np.searchsorted(self._ends, items, side="right")
+            parts = items - np.concatenate([[0], self._ends])[recordings]
+        return recordings if self._repeats is None else self._repeats.order[recordings], parts
 
-    def _points(self, rows: _Ints, passes: _Ints, key: int) -> _Ints:
-        """Return ⌊(row · total + shift) / num_rows⌋, shift < total a number of the pass, without overflow."""
-        assert self._ends is not None  # noqa: S101  for the type checker
-        total = int(self._ends[-1])
-        spacing, uneven = divmod(total, self.num_rows)
-        if not uneven:
-            return rows * spacing
-        shift = (hash64(key, passes) >> np.uint64(2)).astype(np.int64) % total
-        return rows * spacing + (rows * uneven + shift) // self.num_rows
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Repeats:
+    """Groups of items (parts, by recording) of one factor each; all arrays but the first are (group,).
+
+    Attributes:
+        order: The recordings, sorted by factor, (recording,).
+        num_items: Items of each group.
+        whole_ends: Running sum of the rows that are whole copies.
+        fraction_ends: Running sum of the fractional rows, in units of 1 / UNIT; the last is a whole number of rows.
+    """
+
+    order: _Ints
+    num_items: _Ints
+    whole_ends: _Ints
+    fraction_ends: _Ints
+
+    @classmethod
+    def of(cls, factors: _Ints, num_parts: _Ints | None, order: _Ints) -> "_Repeats":
+        """Return the groups of sorted factors."""
+        found, group = np.unique(factors, return_inverse=True)
+        num_items = np.zeros(len(found), dtype=np.int64)
+        np.add.at(num_items, group, 1 if num_parts is None else num_parts)
+        fractions = num_items * (found % UNIT)
+        if len(fractions):  # what the sum lacks of a whole row is shared by all items alike
+            missing = -int(fractions.sum()) % UNIT
+            fractions += (missing * (num_items / num_items.sum())).astype(np.int64)
+            fractions[np.argmax(num_items)] += -int(fractions.sum()) % UNIT
+        return cls(order, num_items, np.cumsum(num_items * (found // UNIT)), np.cumsum(fractions))
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a pass."""
+        return int(self.whole_ends[-1]) + int(self.fraction_ends[-1]) // UNIT if len(self.order) else 0
+
+    def items(self, rows: _Ints, passes: _Ints, key: int) -> _Ints:
+        """Return the item that each row is, counted through the groups."""
+        whole = np.minimum(rows, self.whole_ends[-1] - 1)
+        group = np.searchsorted(self.whole_ends, whole, side="right")
+        inside = (whole - _before(self.whole_ends)[group]) % self.num_items[group]
+        extra = np.flatnonzero(rows >= self.whole_ends[-1])
+        if len(extra):
+            group[extra], inside[extra] = self._extras(rows[extra] - self.whole_ends[-1], passes[extra], key)
+        return np.asarray(_before(np.cumsum(self.num_items))[group] + inside)
+
+    def _extras(self, rows: _Ints, passes: _Ints, key: int) -> tuple[_Ints, _Ints]:
+        """Return the group of rows beyond the whole copies, and the item inside it."""
+        keys = hash64(key, passes)
+        shift = (keys >> np.uint64(44)).astype(np.int64)  # 20 bits: below UNIT
+        group = np.searchsorted(self.fraction_ends, (rows + 1) * UNIT - shift - 1, side="right")
+        number = rows - (_before(self.fraction_ends)[group] + shift) // UNIT
+        num_items = self.num_items[group]
+        return group, permute(number % num_items, num_items, hash64(keys, group))
+
+
+def _before(ends: _Ints) -> _Ints:
+    return np.concatenate([[0], ends[:-1]])

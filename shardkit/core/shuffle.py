@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
-from shardkit.core.permutation import permute, permute_blocks
+from shardkit.core.permutation import block_windows, permute, permute_blocks
 
 _Ints = NDArray[np.int64]
 
@@ -54,19 +54,30 @@ class Shuffle:
             return permute(offsets, num_rows, keys)
         return permute_blocks(offsets, num_rows, keys, block_rows=self.block_rows, window_blocks=self.window_blocks)
 
-    def window(self, offset: int, *, start: int, length: int) -> tuple[int, int]:
-        """Return how far before and after a place in a segment of a pass its window reaches.
+    def window(self, place: int, *, segment: tuple[int, int], num_rows: int, key: np.uint64) -> tuple[int, int]:
+        """Return the bounds of the places in a pass whose rows were kept near that of one place.
 
         Args:
-            offset: The place, counted from the start of the segment.
-            start: Where the segment starts in the pass.
-            length: Places in the segment.
+            place: In the pass.
+            segment: Start and stop of the places in question, ``place`` among them.
+            num_rows: Rows of the pass.
+            key: Key of the pass.
 
         Returns:
-            (first, last): the window is the places [offset + first, offset + last), first <= 0 < last.
+            Start and stop of the window, within the segment.
         """
-        span = self.block_rows * self.window_blocks
-        place = start + offset
-        first = max(place // span * span, start)
-        last = min((place // span + 1) * span, start + length)
-        return first - place, last - place
+        if self.kind == "full":
+            return place, place + 1
+        if self.kind == "none":
+            span = self.block_rows * self.window_blocks
+            first, last = place // span * span, (place // span + 1) * span
+        else:
+            bounds = block_windows(
+                np.array([place]),
+                np.array([num_rows]),
+                np.array([key], dtype=np.uint64),
+                block_rows=self.block_rows,
+                window_blocks=self.window_blocks,
+            )
+            first, last = (int(bound[0]) for bound in bounds)
+        return max(first, segment[0]), min(last, segment[1])

@@ -16,6 +16,7 @@ from shardkit.core.errors import FormatError
 
 BLOCK = 512  # ustar: headers and data are padded to it
 END_OF_ARCHIVE = bytes(2 * BLOCK)
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}  # first bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,12 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
                     yield last
             next_header = archive.offset
     except (tarfile.TarError, ValueError, OverflowError) as err:
+        compression = _compression(file)
+        if last is None and compression is not None:
+            raise FormatError(
+                f"{where}: compressed by {compression}; decompress it first, since parts of a compressed tar can't be "
+                "read alone"
+            ) from err
         at = "at its start" if last is None else f"after member {last.name!r} (byte {last.offset + last.size:,})"
         raise FormatError(f"{where}: not a whole uncompressed tar: {err} {at} of {size:,} bytes") from err
     end = 0 if last is None else last.offset + last.size
@@ -112,6 +119,12 @@ def split_name(name: str) -> tuple[str, str] | None:
     if not dot or not stem or not extension:
         return None
     return folder + slash + stem, extension
+
+
+def _compression(file: BinaryIO) -> str | None:
+    file.seek(0)
+    magic = file.read(max(map(len, _COMPRESSED)))
+    return next((name for start, name in _COMPRESSED.items() if magic.startswith(start)), None)
 
 
 def _check_end(file: BinaryIO, next_header: int, *, size: int, where: str) -> None:

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from shardkit.core.checks import checked_whole
 from shardkit.core.errors import InputError
 from shardkit.nn.mel import MelScale, mel_filters
 
@@ -70,6 +71,9 @@ class LogMel(nn.Module):
         floor: float = 1e-10,
     ) -> None:
         super().__init__()
+        whole = {"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length, "n_mels": n_mels}
+        for name, value in (whole if win_length is None else whole | {"win_length": win_length}).items():
+            checked_whole(value, name)
         filters = mel_filters(
             sample_rate=sample_rate,
             n_fft=n_fft,

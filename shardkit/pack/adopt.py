@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import transcode
-from shardkit.core.errors import AudioError, FormatError, InputError
+from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundError
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry, dump_index, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
 from shardkit.format.tar import TarMember, scan, split_name
+from shardkit.pack.cells import labels_of_cell
 from shardkit.pack.columns import arrow_type, column_name
 from shardkit.pack.commit import (
     REPORT_NAME,
@@ -36,6 +37,7 @@ from shardkit.pack.commit import (
 from shardkit.pack.engine import Progress, Report, run_jobs
 from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extension
 from shardkit.pack.inputs import Unpacked
+from shardkit.pack.jsontext import value_fault
 from shardkit.pack.options import OnError, check_split_name
 from shardkit.pack.sample import audio_entry
 from shardkit.storage.location import Location
@@ -140,7 +142,10 @@ def _tars(sources: Sequence[Location]) -> list[tuple[Location, int]]:
         if is_folder(source):
             tars += [(source / name, num_bytes) for name, num_bytes in list_files(source, suffixes=(".tar",))]
         else:
-            tars.append((source, size(source)))
+            try:
+                tars.append((source, size(source)))
+            except NotFoundError:
+                raise InputError(f"{source}: no such tar or folder of tars; check the name") from None
     if not tars:
         raise InputError(f"{', '.join(map(str, sources))}: no .tar files there")
     for tar, _ in tars:
@@ -199,16 +204,18 @@ def _samples(members: Sequence[TarMember]) -> Iterator[tuple[str, list[tuple[str
 def _row(
     key: str, members: Sequence[tuple[str, TarMember]], file: BinaryIO, tar: Location, options: AdoptOptions
 ) -> IndexRow:
+    place = f"{tar}: key {key!r}"
+    _check_key(key, place)
     entries: dict[str, MemberEntry] = {}
     content: dict[str, Any] = {}
     labels: tuple[str, ...] = ()
     for extension, member in members:
         name = field_of_extension(extension)
         if name in entries:
-            raise FormatError(f"{tar}: key {key!r} has two members for the field {name!r}, at byte {member.offset:,}")
+            raise FormatError(f"{place} has two members for the field {name!r}, at byte {member.offset:,}")
         file.seek(member.offset)
         data = file.read(member.size)
-        where = f"{tar}: key {key!r}, member {extension!r} at byte {member.offset:,}"
+        where = f"{place}, member {extension!r} at byte {member.offset:,}"
         entries[name] = _entry(extension, member, data, where)
         if name == JSON_FIELD:
             content = _parsed(data, where)
@@ -216,17 +223,30 @@ def _row(
             labels = (data.decode("utf-8", errors="replace").strip(),)
     if PRIMARY not in entries:
         raise FormatError(
-            f"{tar}: key {key!r} has no recording among {', '.join(extension for extension, _ in members)}; "
+            f"{place} has no recording among {', '.join(extension for extension, _ in members)}; "
             "--on-error skip leaves such samples out"
         )
     audio = entries[PRIMARY].audio
-    return IndexRow(
+    row = IndexRow(
         key=f"{tar.name.removesuffix('.tar')}/{key}" if options.prefix_keys else key,
         members=entries,
-        labels=labels or _labels(content.get(options.label or "labels")),
+        labels=labels or _labels(content, options.label, place),
         intervals=() if audio is None else _intervals(content.get("intervals"), audio),
         metadata={column_name(name): value for name, value in content.items() if _is_column(name, value)},
     )
+    fault = value_fault([row.labels, row.intervals, row.metadata])
+    if fault is not None:
+        raise FormatError(f"{place}: its JSON {fault}")
+    return row
+
+
+def _check_key(key: str, place: str) -> None:
+    """Raise if a file of that name would lie outside the folder that the tar is unpacked in."""
+    if key.startswith("/") or ".." in key.split("/"):
+        raise FormatError(
+            f"{place} begins with '/' or has a '..' and so leads out of any folder; write the tar with relative names, "
+            "or leave the sample out with --on-error skip"
+        )
 
 
 def _entry(extension: str, member: TarMember, data: bytes, where: str) -> MemberEntry:
@@ -239,7 +259,7 @@ def _entry(extension: str, member: TarMember, data: bytes, where: str) -> Member
 def _parsed(data: bytes, where: str) -> dict[str, Any]:
     try:
         content = json.loads(data)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise FormatError(f"{where}: not JSON: {err}") from err
     return content if isinstance(content, dict) else {}
 
@@ -249,11 +269,15 @@ def _is_column(name: str, value: Any) -> bool:
     return name not in ("labels", "intervals") and isinstance(value, str | int | float | bool)
 
 
-def _labels(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    items = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(str(item) for item in items if item is not None))
+def _labels(content: Mapping[str, Any], asked: str | None, place: str) -> tuple[str, ...]:
+    """Return the labels of a JSON member; under ``labels``, which nobody asked for, other shapes are left in it."""
+    column = asked or "labels"
+    try:
+        return labels_of_cell(content.get(column), column, None)
+    except InputError as err:
+        if asked is None:
+            return ()
+        raise FormatError(f"{place}: {err}") from err
 
 
 def _intervals(value: Any, audio: AudioEntry) -> tuple[tuple[str, int, int], ...]:
@@ -274,7 +298,7 @@ def _intervals(value: Any, audio: AudioEntry) -> tuple[tuple[str, int, int], ...
 def _column_type(name: str, rows: Sequence[IndexRow]) -> pa.DataType:
     """Return a column's type; where tars disagree it becomes text, since they can't be rewritten."""
     try:
-        return arrow_type(name, [row.metadata.get(name) for row in rows], where="the JSON members")
+        return arrow_type(name, [row.metadata.get(name) for row in rows], places=[row.key for row in rows])
     except InputError:
         for row in rows:
             if isinstance(row.metadata, dict) and row.metadata.get(name) is not None:

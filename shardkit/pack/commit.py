@@ -86,7 +86,11 @@ def claim_output(output: Location, *, beside_tars: bool = False) -> bool:
 
 
 def check_no_dataset(output: Location) -> None:
-    """Raise if a dataset is there already, before any input is looked at."""
+    """Raise if a dataset is there already, or a file, before any input is looked at."""
+    places = [output.local_path, *output.local_path.parents] if output.is_local else []
+    for place in places:
+        if place.is_file():
+            raise InputError(f"{output}: {place} is a file, not a folder; choose another folder")
     if exists(output / MANIFEST_NAME):
         raise InputError(f"{output}: already holds a dataset ({MANIFEST_NAME}); choose another folder or remove it")
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import soundfile
 
+from shardkit.core.errors import NotFoundError
 from shardkit.pack.inputs import PackInput
 from shardkit.pack.options import PackOptions
+from shardkit.pack.places import placed
 from shardkit.storage.store import open_reader, size
 
 _RECORDINGS = 6
@@ -36,7 +38,7 @@ def bytes_ratios(inputs: Sequence[PackInput], options: PackOptions) -> dict[str,
 def _ratio(item: PackInput, options: PackOptions) -> float | None:
     """Return encoded over stored size of one recording; None if it can't be read (packing will say why)."""
     try:
-        with open_reader(item.location) as file, soundfile.SoundFile(file) as audio:
+        with placed(item.where), open_reader(item.location) as file, soundfile.SoundFile(file) as audio:
             rate = options.sample_rate or audio.samplerate
             channels = options.channels or audio.channels
             changed = rate != audio.samplerate or channels != audio.channels
@@ -54,5 +56,5 @@ def _ratio(item: PackInput, options: PackOptions) -> float | None:
                 encoded = len(sink.getvalue())
             depth = 1.5 if audio.subtype == "PCM_24" else 1.0
             return float(scale * depth * encoded * audio.frames / max(1, excerpt) / max(1, size(item.location)))
-    except (RuntimeError, TypeError):  # what soundfile raises on what is not audio
+    except (RuntimeError, TypeError, NotFoundError):  # the first two are what soundfile raises on what is not audio
         return None

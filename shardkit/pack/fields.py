@@ -9,7 +9,7 @@ from shardkit.format.manifest import FieldKind
 from shardkit.pack.inputs import AUDIO_EXTENSIONS, PackInput
 
 JSON_FIELD = "json"  # every packed sample has KEY.json: labels, intervals and metadata for other readers
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")  # it is part of the names of files
 _KIND_OF_EXTENSION: dict[str, FieldKind] = {
     **dict.fromkeys((extension.lstrip(".") for extension in AUDIO_EXTENSIONS), "audio"),
     "npy": "array",
@@ -59,5 +59,6 @@ def check_field_names(members: Mapping[str, str]) -> None:
     for name in members:
         if name in (PRIMARY, JSON_FIELD) or not _NAME.fullmatch(name):
             raise InputError(
-                f"{name!r} can't name a field: use letters, digits, '-' and '_', and not {PRIMARY!r} or {JSON_FIELD!r}"
+                f"{name!r} can't name a field: use at most 100 letters, digits, '-' and '_', and not {PRIMARY!r} or "
+                f"{JSON_FIELD!r}"
             )

@@ -1,21 +1,29 @@
 """What is to be packed: a folder or a manifest becomes a list of inputs, checked before any work starts."""
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from shardkit.core.errors import InputError
+from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED
+from shardkit.format.manifest import MANIFEST_NAME
+from shardkit.pack.cells import cell_text, intervals_of_cell, key_of_cell, key_of_path, labels_of_cell, shown
 from shardkit.pack.columns import column_name
-from shardkit.pack.manifests import Row, Rows, is_manifest, read_manifest
-from shardkit.storage.location import Location
+from shardkit.pack.manifests import Row, Table, is_manifest, read_manifest
+from shardkit.pack.places import placed
+from shardkit.storage.location import HTTP, Location
 from shardkit.storage.reference import resolve
-from shardkit.storage.store import exists, is_folder, list_files, size
+from shardkit.storage.store import exists, is_folder, list_files, list_irregular, size
 
 AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc")
 FOLDER_LABEL = "folder"
+PATH_COLUMN = "path"
+INTERVALS_COLUMN = "intervals"
+_EXPORT_FIRST = "to pack it anew, 'shardkit export' it first"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,51 +60,67 @@ class InputOptions:
 
     Attributes:
         root: Folder that the manifest's paths are relative to; None takes the manifest's own.
-        path_column: The manifest's column with the recording's path.
+        path_column: The manifest's column with the recording's path; None: ``path``.
         key_column: The manifest's column with the sample's key; None derives the key from the path.
         label: Column with a sample's label or labels, or ``folder`` for the name of the parent folder.
         label_separator: Splits a cell of text into several labels.
-        intervals_column: Column with [[name, start_s, stop_s], ...]; used if the manifest has it.
+        intervals_column: Column with [[name, start_s, stop_s], ...]; None: ``intervals``, if the manifest has it.
         members: Field name to the column with the path of a further member: a stem, a paired target, an array.
         split_column: Column with the name of each sample's split.
     """
 
     root: Location | None = None
-    path_column: str = "path"
+    path_column: str | None = None
     key_column: str | None = None
     label: str | None = None
     label_separator: str | None = None
-    intervals_column: str = "intervals"
+    intervals_column: str | None = None
     members: Mapping[str, str] = field(default_factory=dict)
     split_column: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what would be passed over."""
+        if self.label_separator is not None and not (self.label and self.label_separator):
+            raise InputError("a label separator needs characters, and a column of labels to split; see --label")
 
-def read_inputs(source: Location, options: InputOptions) -> tuple[list[PackInput], list[Unpacked]]:
+
+class Found(NamedTuple):
+    """What is to be packed, what of the source is not, and the types of the columns that the source itself types."""
+
+    inputs: list[PackInput]
+    unpacked: list[Unpacked]
+    types: Mapping[str, pa.DataType]
+
+
+def read_inputs(source: Location, options: InputOptions) -> Found:
     """Return the inputs of a folder or a manifest, and what of it is no input.
 
     Raises:
         InputError: Nothing to pack, a column is missing, a file is missing, two rows have one key, ...
+        StorageError: A file can't be looked at; the message names its row.
     """
-    inputs: list[PackInput]
-    unpacked: list[Unpacked] = []
     if is_manifest(source):
-        inputs = _from_rows(read_manifest(source), source, options)
+        found = _from_table(read_manifest(source), source, options)
     elif is_folder(source):
-        inputs, unpacked = _from_folder(source, options)
+        found = _from_folder(source, options)
+    elif source.name == MANIFEST_NAME:
+        raise InputError(f"{source}: the manifest of a dataset, which lists no recordings; {_EXPORT_FIRST}")
     elif exists(source):
         raise InputError(f"{source}: not a folder, and not a manifest (.csv, .tsv, .jsonl, .parquet)")
     else:
         raise InputError(f"{source}: there is no such folder or manifest")
-    _check_keys(inputs)
-    return inputs, unpacked
+    _check_keys(found.inputs)
+    return found
 
 
-def _from_folder(folder: Location, options: InputOptions) -> tuple[list[PackInput], list[Unpacked]]:
-    of_columns = (options.members, options.key_column, options.split_column, options.root)
-    if any(of_columns) or options.label not in (None, FOLDER_LABEL):
-        raise InputError(f"{folder}: a folder has no columns; only --label {FOLDER_LABEL} works, or pack a manifest")
+def _from_folder(folder: Location, options: InputOptions) -> Found:
+    _check_folder_options(folder, options)
     files = list_files(folder)
-    inputs, unpacked = [], []
+    inputs = []
+    unpacked = [
+        Unpacked(path=_printable(path), where=str(folder), reason="a pipe, a socket or a device, not a file")
+        for path in list_irregular(folder)
+    ]
     for path, num_bytes in files:
         reason = _why_not(path)
         if reason is not None:
@@ -115,9 +139,34 @@ def _from_folder(folder: Location, options: InputOptions) -> tuple[list[PackInpu
             )
         )
     if not inputs:
-        found = f"{len(files)} other files" if files else "nothing"
+        if any(path == MANIFEST_NAME for path, _ in files):
+            raise InputError(f"{folder}: a dataset, with no audio files beside its tars; {_EXPORT_FIRST}")
+        found = count(len(files), "other file") if files else "nothing"
         raise InputError(f"{folder}: no audio files ({', '.join(AUDIO_EXTENSIONS)}) below it, found {found}")
-    return inputs, unpacked
+    return Found(inputs, unpacked, {})
+
+
+def _check_folder_options(folder: Location, options: InputOptions) -> None:
+    """Raise if an option speaks of columns."""
+    given = {
+        "--root": options.root,
+        "--path": options.path_column,
+        "--key": options.key_column,
+        "--label": None if options.label == FOLDER_LABEL else options.label,
+        "--label-separator": options.label_separator,
+        "--intervals": options.intervals_column,
+        "--field": options.members,
+        "--split": options.split_column,
+    }
+    if not any(given.values()):
+        return
+    if options.split_column:
+        raise InputError(
+            f"{folder}: --split {options.split_column} names a column, and a folder has none; write fractions such as "
+            f"{options.split_column}=1, or pack a manifest"
+        )
+    flags = ", ".join(flag for flag, value in given.items() if value)
+    raise InputError(f"{folder}: {flags} is for manifests: a folder has no columns; only --label {FOLDER_LABEL} works")
 
 
 def _why_not(path: str) -> str | None:
@@ -136,114 +185,106 @@ def _printable(path: str) -> str:
     return path.encode(errors="replace").decode()
 
 
-def _from_rows(rows: Rows, manifest: Location, options: InputOptions) -> list[PackInput]:
-    if not rows:
+def _from_table(table: Table, manifest: Location, options: InputOptions) -> Found:
+    if not table.rows:
         raise InputError(f"{manifest}: no rows to pack")
-    columns = {name: None for row in rows for name in row.values}
-    needed = [options.path_column, *options.members.values()]
-    optional = (options.key_column, options.label, options.split_column)
+    columns = {name: None for row in table.rows for name in row.values}
+    needed = [options.path_column or PATH_COLUMN, *options.members.values()]
+    optional = (options.key_column, options.label, options.split_column, options.intervals_column)
     needed += [name for name in optional if name and name != FOLDER_LABEL]
     for name in needed:
         _check_column(name, columns, manifest)
-    sizes = _Sizes(options.root or manifest.parent)
     _check_names(columns, manifest)
-    return [_from_row(row, sizes, options, has_label=options.label in columns) for row in rows]
+    reader = _RowReader(manifest, options, has_label=options.label in columns)
+    inputs = []
+    for row in table.rows:
+        with placed(row.place):
+            inputs.append(reader.read(row))
+    return Found(inputs, [], {column_name(name): kind for name, kind in table.types.items()})
 
 
-def _from_row(given: Row, sizes: "_Sizes", options: InputOptions, *, has_label: bool) -> PackInput:
-    place, row = given.place, given.text
-    path = row.get(options.path_column)
-    if not isinstance(path, str) or not path:
-        raise InputError(f"{place}: {options.path_column!r} is {path!r}; it must name a file")
-    location = resolve(sizes.root, path)
-    members = {
-        name: resolve(sizes.root, str(row[column])) for name, column in options.members.items() if row.get(column)
-    }
-    used = {options.path_column, options.key_column, options.intervals_column, *options.members.values()}
-    if options.label in RESERVED:  # what export writes as labels comes back as labels, not as a column too
-        used.add(options.label)
-    label = row.get(options.label) if options.label and has_label else None
-    if options.label == FOLDER_LABEL and not has_label:
-        label = location.parent.name
-    split = row.get(options.split_column) if options.split_column else None
-    if options.split_column and split is None:
-        raise InputError(f"{place}: no value in the split column {options.split_column!r}")
-    num_bytes = sizes.of(location, place)
-    num_bytes += sum(sizes.of(member, place) for member in members.values())
-    return PackInput(
-        key=_key_of_row(row, path, sizes.root, place, options.key_column),
-        location=location,
-        path=path,
-        size=num_bytes,
-        where=place,
-        labels=_labels(label, options.label_separator),
-        intervals=_intervals(row.get(options.intervals_column), place),
-        metadata={"path": path} | _metadata(given, used),
-        members=members,
-        split=None if split is None else str(split),
-    )
+class _RowReader:
+    """Makes an input of each row of a manifest; errors are without the row's place, which ``placed`` adds."""
+
+    def __init__(self, manifest: Location, options: InputOptions, *, has_label: bool) -> None:
+        self._options = options
+        self._path = options.path_column or PATH_COLUMN
+        self._intervals = options.intervals_column or INTERVALS_COLUMN
+        self._has_label = has_label
+        self._sizes = _Sizes(options.root or manifest.parent)
+        self._used = {self._path, options.key_column, self._intervals, *options.members.values()}
+        if options.label in RESERVED:  # what export writes as labels comes back as labels, not as a column too
+            self._used.add(options.label)
+
+    def read(self, row: Row) -> PackInput:
+        options, cells = self._options, row.text
+        path = _path_of(cells, self._path)
+        location = resolve(self._sizes.root, path)
+        members = {
+            name: resolve(self._sizes.root, _path_of(cells, column))
+            for name, column in options.members.items()
+            if cells.get(column) not in (None, "")
+        }
+        num_bytes = sum(self._sizes.of(file) for file in (location, *members.values()))
+        return PackInput(
+            key=_key_of_row(cells, path, self._sizes.root, options.key_column),
+            location=location,
+            path=path,
+            size=num_bytes,
+            where=row.place,
+            labels=self._labels(cells, location),
+            intervals=intervals_of_cell(cells.get(self._intervals), self._intervals),
+            metadata={PATH_COLUMN: path} | _metadata(row, self._used),
+            members=members,
+            split=self._split(cells),
+        )
+
+    def _labels(self, cells: Mapping[str, Any], location: Location) -> tuple[str, ...]:
+        label = self._options.label
+        if label == FOLDER_LABEL and not self._has_label:
+            return (location.parent.name,)
+        return labels_of_cell(cells.get(label), label, self._options.label_separator) if label else ()
+
+    def _split(self, cells: Mapping[str, Any]) -> str | None:
+        column = self._options.split_column
+        return None if column is None else cell_text(cells.get(column), column)
 
 
 class _Sizes:
-    """Tells the sizes of a manifest's files; a remote root is listed once."""
+    """Tells the sizes of a manifest's files; a remote root is listed once, where it can be."""
 
     def __init__(self, root: Location) -> None:
         self.root = root
-        listed = [] if root.is_local else list_files(root)
+        listed = [] if root.is_local or root.protocol in HTTP else list_files(root)
         self._listed = {str(root / name): num_bytes for name, num_bytes in listed}
 
-    def of(self, location: Location, place: str) -> int:
+    def of(self, location: Location) -> int:
         listed = self._listed.get(str(location))
         if listed is not None:
             return listed
         try:
             return size(location)
         except FileNotFoundError:
-            raise InputError(
-                f"{place}: no file at {location}; mend the path, give --root, or take the row out"
-            ) from None
+            raise InputError(f"no file at {location}; mend the path, give --root, or take the row out") from None
 
 
-def key_of_path(path: str) -> str:
-    """Return the key of a recording: its path without the extension, further dots as underscores.
-
-    WebDataset ends a key at the first dot of the last path component.
-
-    >>> key_of_path("win/take 1.5.wav")
-    'win/take 1_5'
-    """
-    folder, slash, base = path.rpartition("/")
-    stem = base.rpartition(".")[0] or base
-    return folder + slash + stem.replace(".", "_")
+def _path_of(cells: Mapping[str, Any], column: str) -> str:
+    path = cells.get(column)
+    if not isinstance(path, str) or not path:
+        raise InputError(f"column {column!r} holds {shown(path)}; it must name a file")
+    return path
 
 
-def _key_of_row(row: Mapping[str, Any], path: str, root: Location, place: str, column: str | None) -> str:
+def _key_of_row(row: Mapping[str, Any], path: str, root: Location, column: str | None) -> str:
     if column is not None:
-        key = str(row.get(column) or "")
-        if (
-            not key
-            or key.startswith("/")
-            or key.endswith("/")
-            or ".." in key.split("/")
-            or "." in key.rpartition("/")[2]
-            or "\0" in key
-        ):
-            raise InputError(
-                f"{place}: {key!r} can't be a key: it must not be empty, begin or end with '/', or have a dot in its "
-                "last part"
-            )
-        return key
-    prefix = str(root).rstrip("/") + "/"
-    relative = path.removeprefix(prefix)
+        return key_of_cell(row.get(column), column)
+    relative = path.removeprefix(str(root).rstrip("/") + "/")
     outside = "://" in relative or relative.startswith("/") or ".." in relative.split("/")
-    return key_of_path(relative.rpartition("/")[2] if outside else relative.removeprefix("./"))
+    return key_of_path(relative.rpartition("/")[2] if outside else relative)
 
 
 def _metadata(row: Row, used: set[str | None]) -> dict[str, Any]:
     """Return a row's metadata columns under the names they are kept by."""
-    for name, value in row.values.items():
-        if isinstance(value, str) and value != _printable(value):
-            raise InputError(f"{row.place}: {name!r} holds half of a surrogate pair, which is no text; mend it")
     return {column_name(name): value for name, value in row.values.items() if name not in used}
 
 
@@ -274,40 +315,3 @@ def _check_column(name: str, columns: Mapping[str, None], manifest: Location) ->
     near = difflib.get_close_matches(name, columns, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{manifest}: no column {name!r}; it has {', '.join(map(repr, columns))}{hint}")
-
-
-def _labels(value: Any, separator: str | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        parts = value.split(separator) if separator else [value]
-        return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
-    if isinstance(value, list | tuple):
-        return tuple(dict.fromkeys(str(part) for part in value if part is not None))
-    return (str(value),)
-
-
-def _intervals(value: Any, place: str) -> tuple[tuple[str, float, float], ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as err:
-            raise InputError(f'{place}: intervals are not JSON: {err}; write [["name", start_s, stop_s], ...]') from err
-    if not isinstance(value, list | tuple):
-        raise InputError(f'{place}: intervals are {value!r}; write [["name", start_s, stop_s], ...]')
-    return tuple(_interval(item, place) for item in value)
-
-
-def _interval(item: Any, place: str) -> tuple[str, float, float]:
-    if isinstance(item, Mapping):
-        item = (item.get("name"), item.get("start_s"), item.get("stop_s"))
-    try:
-        name, start_s, stop_s = item
-        bounds = (str(name), float(start_s), float(stop_s))
-    except (TypeError, ValueError):
-        raise InputError(f"{place}: {item!r} is not an interval; write [name, start_s, stop_s]") from None
-    if not 0.0 <= bounds[1] < bounds[2] < float("inf"):
-        raise InputError(f"{place}: interval {bounds}: start must be at least 0 and before stop, in seconds")
-    return bounds

@@ -2,20 +2,23 @@
 
 import csv
 import io
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardkit.core.errors import InputError
 from shardkit.pack.columns import typed_text
+from shardkit.pack.jsontext import parse_json, value_fault
+from shardkit.pack.parquet import read_columns, row_place
+from shardkit.pack.places import placed
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold thousands of intervals
+
+_SEPARATORS = (";", "\t", "|", ",")  # what spreadsheets write, depending on the language they run in
 
 
 class Row(NamedTuple):
@@ -26,7 +29,11 @@ class Row(NamedTuple):
     text: dict[str, Any]
 
 
-Rows = list[Row]
+class Table(NamedTuple):
+    """The rows of a manifest, and the types of its columns where the file itself has them: Parquet."""
+
+    rows: list[Row]
+    types: Mapping[str, pa.DataType]
 
 
 def is_manifest(location: Location) -> bool:
@@ -34,7 +41,7 @@ def is_manifest(location: Location) -> bool:
     return _suffix(location) in _READERS
 
 
-def read_manifest(location: Location) -> Rows:
+def read_manifest(location: Location) -> Table:
     """Return the rows of a file that ``is_manifest``.
 
     Raises:
@@ -47,25 +54,32 @@ def _suffix(location: Location) -> str:
     return location.name.rpartition(".")[2].lower()
 
 
-def _read_table(location: Location, *, delimiter: str) -> Rows:
-    reader = csv.reader(io.StringIO(_text(location), newline=""), delimiter=delimiter)
-    header = next(reader, [])
+def _read_table(location: Location, *, delimiter: str) -> Table:
+    records = _records(location, delimiter)
+    _, header = next(records, (1, []))
+    other = next((sign for sign in _SEPARATORS if len(header) == 1 and sign in header[0]), None)
+    if other is not None:
+        ending = "save it with commas" if other != "\t" else "name it .tsv"
+        raise InputError(
+            f"{location}: the header is one cell, {header[0]!r}, with {other!r} in it, but cells are separated by "
+            f"{delimiter!r} here; {ending}"
+        )
     if len(set(header)) != len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
         raise InputError(f"{location}: the header names {', '.join(map(repr, twice))} twice; rename one of them")
     places, lines = [], []
-    for cells in reader:
+    for number, cells in records:
         if not cells:
             continue
         if len(cells) != len(header):
             raise InputError(
-                f"{location}:{reader.line_num}: {len(cells)} cells, the header has {len(header)}; quote cells that "
+                f"{location}:{number}: {len(cells)} cells, the header has {len(header)}; quote cells that "
                 f"hold {delimiter!r}"
             )
-        places.append(f"{location}:{reader.line_num}")
+        places.append(f"{location}:{number}")
         lines.append(cells)
     typed = [typed_text([line[index] for line in lines]) for index in range(len(header))]
-    return [
+    rows = [
         Row(
             place,
             {name: typed[index][number] for index, name in enumerate(header)},
@@ -73,30 +87,57 @@ def _read_table(location: Location, *, delimiter: str) -> Rows:
         )
         for number, (place, cells) in enumerate(zip(places, lines, strict=True))
     ]
+    return Table(rows, {})
 
 
-def _read_jsonl(location: Location) -> Rows:
-    rows: Rows = []
-    for number, line in enumerate(_text(location).split("\n"), 1):  # str.splitlines would cut at U+2028 too
-        if not line.strip():
-            continue
-        place = f"{location}:{number}"
+def _records(location: Location, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line that it begins on, cells) of each record.
+
+    Strict, since the default reader takes everything after a quote that is never closed for one cell, and so loses
+    the rows in it. A quote within a cell that does not begin with one is a character like any other.
+    """
+    reader = csv.reader(io.StringIO(_text(location), newline=""), delimiter=delimiter, strict=True)
+    while True:
+        number = reader.line_num + 1
         try:
-            row = json.loads(line)
-        except ValueError as err:
-            raise InputError(f"{place}: not JSON: {err}") from err
-        if not isinstance(row, dict):
-            raise InputError(f"{place}: found {type(row).__name__}; each line must be one JSON object")
-        rows.append(Row(place, row, row))
-    return rows
+            cells = next(reader, None)
+        except csv.Error as err:
+            raise InputError(
+                f"{location}:{number}: in the row that begins here a cell begins with a quote and does not end with "
+                f"one ({err}); close it, or, where the quote is meant as it stands, double it and put quotes around "
+                'the cell: """so"" he said"'
+            ) from err
+        if cells is None:
+            return
+        yield number, cells
 
 
-def _read_parquet(location: Location) -> Rows:
-    try:
-        table = pq.ParquetFile(pa.BufferReader(read_bytes(location))).read(use_threads=False)  # see format/index.py
-    except (pa.ArrowException, OSError) as err:
-        raise InputError(f"{location}: not a Parquet file: {err}") from err
-    return [Row(f"{location}: row {number}", row, row) for number, row in enumerate(table.to_pylist())]
+def _read_jsonl(location: Location) -> Table:
+    rows: list[Row] = []
+    for number, line in enumerate(_text(location).split("\n"), 1):  # str.splitlines would cut at U+2028 too
+        if line.strip():
+            place = f"{location}:{number}"
+            with placed(place):
+                row = _json_row(line)
+            rows.append(Row(place, row, row))
+    return Table(rows, {})
+
+
+def _json_row(line: str) -> dict[str, Any]:
+    row = parse_json(line)
+    if not isinstance(row, dict):
+        raise InputError(f"found {type(row).__name__}; each line must be one JSON object")
+    for name, value in row.items():
+        fault = value_fault(name) or value_fault(value)
+        if fault is not None:
+            raise InputError(f"{name!r} {fault}")
+    return row
+
+
+def _read_parquet(location: Location) -> Table:
+    columns, types = read_columns(location)
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return Table([Row(row_place(location, index), row, row) for index, row in enumerate(rows)], types)
 
 
 def _text(location: Location) -> str:
@@ -106,7 +147,7 @@ def _text(location: Location) -> str:
         raise InputError(f"{location}: not UTF-8 at byte {err.start}; save it as UTF-8") from err
 
 
-_READERS: dict[str, Callable[[Location], Rows]] = {
+_READERS: dict[str, Callable[[Location], Table]] = {
     "csv": partial(_read_table, delimiter=","),
     "tsv": partial(_read_table, delimiter="\t"),
     "jsonl": _read_jsonl,

@@ -72,10 +72,10 @@ def pack(
     if inputs.split_column and options.splits:
         raise InputError(f"splits are given as fractions and as the column {inputs.split_column!r}; choose one")
     check_no_dataset(output)
-    found, unpacked = read_inputs(source, inputs)
+    found, unpacked, types = read_inputs(source, inputs)
     kinds = field_kinds(found)
     hops_s = _checked_hops(hops_s or {}, kinds)
-    columns = _columns(found, where=str(source))
+    columns = _columns(found, types)
     plans = plan_shards(found, options, bytes_ratio=bytes_ratios(found, options))
     start(len(found), sum(item.size for item in found))
     schema = index_schema(kinds, columns)
@@ -106,9 +106,16 @@ def pack(
     )
 
 
-def _columns(found: Sequence[PackInput], *, where: str) -> dict[str, pa.DataType]:
+def _columns(found: Sequence[PackInput], types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """Return the type of each metadata column: the source's own, or the one that holds its values."""
+    places = [item.where for item in found]
     names = dict.fromkeys(name for item in found for name in item.metadata)
-    return {name: arrow_type(name, [item.metadata.get(name) for item in found], where=where) for name in names}
+    return {
+        name: types[name]
+        if name in types
+        else arrow_type(name, [item.metadata.get(name) for item in found], places=places)
+        for name in names
+    }
 
 
 def _renamed(columns: Mapping[str, pa.DataType]) -> tuple[str, ...]:

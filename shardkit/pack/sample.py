@@ -1,7 +1,7 @@
 """One input becomes the members of one sample and its index row."""
 
+import base64
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,11 @@ from shardkit.core.errors import AudioError, InputError
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry
 from shardkit.format.tar import TarWriter
+from shardkit.pack.cells import shown
+from shardkit.pack.content import check_content
 from shardkit.pack.fields import JSON_FIELD, kind_of_extension
 from shardkit.pack.inputs import PackInput
+from shardkit.pack.places import placed
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
 
@@ -36,9 +39,15 @@ def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, 
 
     Raises:
         AudioError: A recording can't be read or can't be packed as asked, or an interval lies outside it.
+        FormatError: Another member is not what its ending says.
         InputError: The options don't fit the recording.
         StorageError: A file can't be read.
     """
+    with placed(item.where):
+        return _prepare(item, options, hops_s)
+
+
+def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, float]) -> Prepared:
     primary = encode(item.location, options)
     members: list[tuple[str, str, bytes, AudioEntry | None]] = [
         (PRIMARY, primary.extension, primary.data, audio_entry(primary))
@@ -46,12 +55,15 @@ def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, 
     clipped = primary.num_clipped
     for name, location in item.members.items():
         extension = location.name.rpartition(".")[2].lower()
-        if kind_of_extension(extension) == "audio":
+        kind = kind_of_extension(extension)
+        if kind == "audio":
             stem = encode(location, options)
             members.append((name, f"{name}.{stem.extension}", stem.data, audio_entry(stem)))
             clipped += stem.num_clipped
         else:
-            members.append((name, f"{name}.{extension}", read_bytes(location), None))
+            data = read_bytes(location)
+            check_content(kind, data, hop_s=hops_s.get(name), where=f"field {name!r}, {location}")
+            members.append((name, f"{name}.{extension}", data, None))
     intervals = _intervals_in_samples(item, primary)
     members.append((JSON_FIELD, "json", _json_member(item, hops_s), None))
     return Prepared(tuple(members), intervals, clipped, primary.facts.frames / primary.facts.sample_rate)
@@ -110,7 +122,7 @@ def _intervals_in_samples(item: PackInput, primary: Encoded) -> tuple[tuple[str,
         start, stop = round(start_s * rate), round(stop_s * rate)
         if start >= frames or stop > frames + INTERVAL_SLACK_S * rate:
             raise AudioError(
-                f"{item.where}: interval {name!r} from {start_s:g} s to {stop_s:g} s lies outside the recording "
+                f"interval {name!r} from {start_s:g} s to {stop_s:g} s lies outside the recording "
                 f"of {frames / rate:g} s ({item.location}); mend its bounds"
             )
         found.append((name, start, max(start + 1, min(stop, frames))))
@@ -123,7 +135,24 @@ def _json_member(item: PackInput, hops_s: Mapping[str, float]) -> bytes:
         content["intervals"] = [list(interval) for interval in item.intervals]
     if hops_s:
         content["hops_s"] = dict(hops_s)
-    for name, value in item.metadata.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{item.where}: column {name!r} is {value}, which JSON can't hold; leave the cell empty")
-    return json.dumps(content, ensure_ascii=False, sort_keys=True, default=str).encode()
+    try:
+        return _dumped(content)
+    except ValueError:
+        for name, value in item.metadata.items():
+            try:
+                _dumped(value)
+            except ValueError as err:
+                raise InputError(
+                    f"column {name!r} holds {shown(value)}, which JSON can't hold; leave the cell empty"
+                ) from err
+        raise
+
+
+def _dumped(value: Any) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=_plain, allow_nan=False)
+    return text.encode()
+
+
+def _plain(value: Any) -> str:
+    """Return what JSON has no type for as text: bytes in base 64; dates, times and decimals as they are written."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)

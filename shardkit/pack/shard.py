@@ -125,8 +125,10 @@ def _try_prepare(item: PackInput, job: ShardJob, outcome: ShardOutcome) -> Prepa
         return prepare(item, job.transcode, hops_s=job.hops_s)
     except (AudioError, FormatError, InputError, NotFoundError) as err:
         # Other storage errors are not the recording's fault: leaving it out would lose it for a passing outage.
-        if job.on_error == "fail":
+        if isinstance(err, InputError) and job.on_error == "fail":
             raise
+        if job.on_error == "fail":
+            raise type(err)(f"{err} (--on-error skip packs the rest)") from err
         outcome.unpacked.append(Unpacked(path=item.path, where=item.where, reason=str(err)))
         return None
 

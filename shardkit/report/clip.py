@@ -34,6 +34,8 @@ def write_audio(samples: NDArray[np.float32], sample_rate: int, path: str | os.P
     ending = target.suffix.lower()
     if ending not in (".wav", ".flac"):
         raise InputError(f"{target}: ends in {ending or 'nothing'!r}; name a file that ends in .wav or .flac")
+    if not target.parent.is_dir():
+        raise StorageError(f"{target}: can't be written: there is no folder {target.parent}; make it, or name another")
     bits = next((bits for bits in _PCM_BITS if _fits(samples, bits)), None)
     if bits is None and ending == ".flac":
         raise InputError(f"{target}: its samples are no 16- or 24-bit integers, which FLAC needs; write a .wav")

@@ -39,7 +39,7 @@ def content_problems(
         if kind == "audio":
             yield from _audio_problems(entry, data)
         elif kind == "array":
-            load_array(data, None, 0.0, 0.0, where="array")
+            load_array(data, entry.get("hop_s"), 0.0, 0.0, where="array")
         elif kind == "json":
             yield from _json_problems(json.loads(data), labels)
         elif kind == "text":

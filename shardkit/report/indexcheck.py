@@ -5,14 +5,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from shardkit.core.errors import FormatError, NotFoundError
+from shardkit.core.errors import FormatError, NotFoundError, StorageError
 from shardkit.format.hashing import file_hash
 from shardkit.format.index import load_index
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.report.problems import REINDEX, Problem
 from shardkit.report.rowcheck import duration_problems, row_problems, schema_problems
 from shardkit.storage.location import Location
-from shardkit.storage.store import read_bytes
+from shardkit.storage.store import is_folder, read_bytes
 
 
 @dataclass(slots=True)
@@ -36,6 +36,10 @@ def check_index(shard: ShardInfo, dataset: Location, manifest: Manifest) -> Inde
         data = read_bytes(dataset / shard.index)
     except NotFoundError:
         return add(f"there is no index {shard.index}")
+    except StorageError:
+        if not is_folder(dataset / shard.index):
+            raise
+        return add(f"index {shard.index} is a folder, not a file")
     if file_hash(data) != shard.index_hash:
         twins = [other.index for other in manifest.shards if other.index_hash == file_hash(data)]
         if twins:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shardkit.core.sizes import format_size
+from shardkit.core.sizes import count, format_size
 from shardkit.format.manifest import MANIFEST_NAME
 
 RESTORE = "restore the tar from a copy, or pack it again"
@@ -77,8 +77,8 @@ class Verification:
     def summary(self) -> str:
         """Return one line."""
         checked = (
-            f"{self.shards:,} shards, {self.samples:,} samples, {self.members:,} members, {format_size(self.bytes)} "
-            f"{'decoded' if self.deep else 'hashed'}"
+            f"{count(self.shards, 'shard')}, {count(self.samples, 'sample')}, {count(self.members, 'member')}, "
+            f"{format_size(self.bytes)} {'decoded' if self.deep else 'hashed'}"
         )
-        found = f"{len(self.problems):,} problems" if self.problems else "all is well"
+        found = count(len(self.problems), "problem") if self.problems else "all is well"
         return f"{self.location}: {checked}: {found}"

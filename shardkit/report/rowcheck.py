@@ -1,6 +1,7 @@
 """Checks of index rows against the manifest and against themselves; no tar is opened."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.tar import split_name
 from shardkit.report.problems import REINDEX, REMANIFEST, Problem
 
+_MAP_VALUE = re.compile(r" \('.*?'\)(?=>)")
 _ROUNDING_S = 1e-5  # shards' seconds are rounded to 1e-6 and added up in whatever order
 
 
@@ -56,8 +58,7 @@ def schema_problems(table: pa.Table, manifest: Manifest, shard: ShardInfo) -> It
     texts = {name: str(kind) for name, kind in types.items()} | dict(manifest.columns)
     for name, text in texts.items():
         found = str(table.schema.field(name).type) if name in table.column_names else "missing"
-        # Arrow calls the values of a list "item" in memory and "element" once they were in a Parquet file.
-        if found.replace("<element: ", "<item: ") != text.replace("<element: ", "<item: "):
+        if _spelling(found) != _spelling(text):
             yield _index(shard, f"column {name!r} is {found}, {text} expected")
     struct = table.schema.field("fields").type
     if not pa.types.is_struct(struct):
@@ -70,6 +71,15 @@ def schema_problems(table: pa.Table, manifest: Manifest, shard: ShardInfo) -> It
     for field in struct:
         if field.name not in manifest.fields:
             yield _index(shard, f"field {field.name!r} is not in the manifest")
+
+
+def _spelling(kind: str) -> str:
+    """Return a type without the names that Arrow gives to parts of it, which change when they go through a file.
+
+    >>> _spelling("list<element: map<string, int16 ('x')>>")
+    'list<item: map<string, int16>>'
+    """
+    return _MAP_VALUE.sub("", kind.replace("<element: ", "<item: "))
 
 
 def row_problems(row: Mapping[str, Any], manifest: Manifest, shard: ShardInfo) -> Iterator[Problem]:

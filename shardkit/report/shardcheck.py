@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shardkit.core.errors import CorruptDataError, InputError, NotFoundError
+from shardkit.core.errors import CorruptDataError, InputError, NotFoundError, StorageError
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.tar import BLOCK, TarMember, split_name
 from shardkit.pack.fields import JSON_FIELD
@@ -16,7 +16,7 @@ from shardkit.report.onepass import OnePass, Span
 from shardkit.report.problems import REINDEX, REMANIFEST, RESTORE, Problem
 from shardkit.storage.location import Location
 from shardkit.storage.reference import resolve
-from shardkit.storage.store import size
+from shardkit.storage.store import is_folder, size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,10 @@ class _Checker:
             self._add(f"its path can't be one: {err}", REMANIFEST)
         except NotFoundError:
             self._add("there is no such tar", RESTORE)
+        except StorageError:
+            if not is_folder(tar):
+                raise
+            self._add("it is a folder, not a tar", RESTORE)
         else:
             self._entries = [] if index.rows is None else self._listed(index.rows, tar)
             self._check_tar(tar, num_bytes, rows_known=index.rows is not None)

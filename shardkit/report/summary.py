@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shardkit.core.sizes import format_duration, format_size
+from shardkit.core.sizes import count, format_duration, format_size
 
 _WIDTH = 100  # columns; wider tables are hard to read across, and don't fit beside an editor
 _SHOWN = 20  # labels, columns or intervals; then "… and N more"
@@ -25,11 +25,12 @@ def render(description: Mapping[str, Any], console: Console) -> None:
     """
     whole, samples = description["dataset"], description["samples"]
     console.print(Text.assemble((description["name"], "bold"), "  ", description["location"]), soft_wrap=True)
-    part = "" if samples == whole["samples"] else f" of {whole['samples']:,}"
+    total = count(whole["samples"], "sample")
+    amount = total if samples == whole["samples"] else f"{samples:,} of {total}"
     shards = sum(split["shards"] for split in description["splits"].values())
     num_bytes = sum(split["bytes"] for split in description["splits"].values())
     console.print(
-        f"{samples:,}{part} samples, {format_duration(description['hours'] * 3600)}, {shards:,} shards, "
+        f"{amount}, {format_duration(description['hours'] * 3600)}, {count(shards, 'shard')}, "
         f"{format_size(num_bytes)}, format version {description['format_version']}",
         highlight=False,
     )
@@ -124,7 +125,8 @@ def _labels(labels: Mapping[str, Any]) -> str:
 def _intervals(intervals: Mapping[str, Mapping[str, Any]]) -> str:
     return _listed(
         [
-            f"{name}: {entry['count']:,} in {entry['samples']:,} samples, {format_duration(entry['hours'] * 3600)}"
+            f"{name}: {entry['count']:,} in {count(entry['samples'], 'sample')}, "
+            f"{format_duration(entry['hours'] * 3600)}"
             for name, entry in intervals.items()
         ],
         separator="; ",

@@ -20,14 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardkit.core.errors import FormatError, NotFoundError
-from shardkit.format.manifest import Manifest
+from shardkit.core.errors import FormatError, NotFoundError, StorageError
+from shardkit.format.manifest import MANIFEST_NAME, Manifest
 from shardkit.pack.commit import REPORT_NAME
 from shardkit.report.problems import REMANIFEST, Problem, Verification
 from shardkit.report.rowcheck import manifest_problems
 from shardkit.report.shardcheck import ShardCheck, ShardCheckOptions, check_shard
 from shardkit.storage.location import Location
-from shardkit.storage.store import read_bytes
+from shardkit.storage.store import is_folder, read_bytes
 from shardkit.stream.catalog import read_manifest
 
 __all__ = ["Problem", "Verification", "verify"]
@@ -54,7 +54,9 @@ def verify(
     """
     try:
         manifest = read_manifest(dataset)
-    except FormatError as err:
+    except (FormatError, StorageError) as err:
+        if isinstance(err, StorageError) and not is_folder(dataset / MANIFEST_NAME):
+            raise
         problem = Problem(shard=None, what=str(err), advice=REMANIFEST)
         return Verification(
             location=str(dataset), deep=deep, problems=(problem,), shards=0, samples=0, members=0, bytes=0

@@ -44,6 +44,9 @@ class Backend(Protocol):
     def files(self, folder: Location) -> Iterator[StoredFile]:
         """Yield all files below a folder, in any order; none where there is no folder."""
 
+    def irregular(self, folder: Location) -> Iterator[str]:
+        """Yield the names below a folder of what is neither a file nor a folder: pipes, sockets, devices."""
+
     def write(self, location: Location, data: bytes) -> None:
         """Store ``data`` in one step: readers see the old file or the new one; folders are made as needed."""
 

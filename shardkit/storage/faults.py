@@ -71,6 +71,7 @@ _RULES = (
     _rule("403 AccessDenied PermissionError EACCES EPERM EROFS", AccessError, "{refused}; {credentials}"),
     _rule(" ".join(TRANSIENT), StorageError, "the store failed at it, several times: {detail}; try again later"),
     _rule("404 NoSuchKey FileNotFoundError", NotFoundError, "nothing is stored there; check the name"),
+    _rule("ELOOP", NotFoundError, "it is a link that leads in a circle; mend it or take it away"),
     _rule("NotADirectoryError", NotFoundError, "a part of the path is a file, not a folder; check the path"),
     _rule("FileExistsError", StorageError, "a part of the path is a file, not a folder; choose another path"),
     _rule("IsADirectoryError", StorageError, "it is a folder, not a file; name a file"),

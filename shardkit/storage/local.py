@@ -51,16 +51,26 @@ class LocalBackend:
             found = location.local_path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        is_folder = location.local_path.is_dir()
+        is_folder = stat.S_ISDIR(found.st_mode)
+        if not is_folder and not stat.S_ISREG(found.st_mode):
+            raise OSError("it is a pipe, a socket or a device, which is not read; name a file")
         return Status(0 if is_folder else found.st_size, is_folder)
 
     def files(self, folder: Location) -> Iterator[StoredFile]:
-        """Yield all files below a folder, through symbolic links too, but not around a loop of them."""
-        try:
-            found = folder.local_path.stat()
-        except FileNotFoundError:
-            return iter(())
-        return _walk(folder.path, "", frozenset({(found.st_dev, found.st_ino)}))
+        """Yield all files below a folder, through symbolic links too, but not around a loop of them.
+
+        A link to nothing is listed, with size 0: reading it is then a located error, where leaving it out would be
+        silent.
+        """
+        for name, found in self._below(folder):
+            if found is None or stat.S_ISREG(found.st_mode):
+                yield StoredFile(name, 0 if found is None else found.st_size)
+
+    def irregular(self, folder: Location) -> Iterator[str]:
+        """Yield the names below a folder of what is neither a file nor a folder nor a link to one."""
+        for name, found in self._below(folder):
+            if found is not None and not stat.S_ISREG(found.st_mode):
+                yield name
 
     def write(self, location: Location, data: bytes) -> None:
         """Store ``data`` in one step and have it on disk before returning."""
@@ -109,6 +119,13 @@ class LocalBackend:
         location.local_path.unlink(missing_ok=True)
         self._descriptors.forget(location.path)
 
+    def _below(self, folder: Location) -> Iterator[tuple[str, os.stat_result | None]]:
+        try:
+            found = folder.local_path.stat()
+        except FileNotFoundError:
+            return iter(())
+        return _walk(folder.path, "", frozenset({(found.st_dev, found.st_ino)}))
+
     def _copy(self, source: Path, target: Path) -> None:
         with _appearing(target) as temporary, source.open("rb") as old, temporary.open("wb") as new:
             shutil.copyfileobj(old, new, 1 << 20)
@@ -151,22 +168,24 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _walk(folder: str, below: str, ancestors: frozenset[_Identity]) -> Iterator[StoredFile]:
-    """Yield the files of ``folder`` and its folders; a folder that is its own ancestor is a loop of links, passed over.
+def _walk(folder: str, below: str, ancestors: frozenset[_Identity]) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Yield what lies in ``folder`` and its folders with its status, None for a link to nothing or to itself.
 
-    A dangling link is listed, with size 0: reading it is then a located error, where leaving it out would be silent.
+    A folder that is its own ancestor is a loop of links, passed over.
     """
     with os.scandir(folder) as entries:
         for entry in entries:
             name = below + entry.name
             try:
                 found = entry.stat()
-            except FileNotFoundError:
+            except OSError as err:
+                if err.errno not in (errno.ENOENT, errno.ELOOP):
+                    raise
                 if entry.is_symlink():
-                    yield StoredFile(name, 0)
+                    yield name, None
                 continue  # else removed since it was seen, as another process's temporary file may be
             identity = (found.st_dev, found.st_ino)
-            if stat.S_ISREG(found.st_mode):
-                yield StoredFile(name, found.st_size)
-            elif stat.S_ISDIR(found.st_mode) and identity not in ancestors:
+            if not stat.S_ISDIR(found.st_mode):
+                yield name, found
+            elif identity not in ancestors:
                 yield from _walk(entry.path, name + "/", ancestors | {identity})

@@ -82,6 +82,8 @@ class Location:
         """Return the location of ``name``, a relative path with forward slashes, seen from this folder."""
         if not name or name.startswith("/"):
             raise InputError(f"{self}: {name!r} is not a relative path; use it alone, or take the slash away")
+        if "\0" in name:
+            raise InputError(f"{self}: {name!r} has a NUL character, which no file's name has; mend it")
         folder, rest = self, name.removesuffix("/")
         while rest == ".." or rest.startswith("../"):
             if folder.parent == folder:
@@ -128,7 +130,8 @@ def locate(url: str | os.PathLike[str], options: Mapping[str, object] | None = N
     Raises:
         InputError: The protocol is unknown or lacks its package, or the options are not plain data.
     """
-    text = os.fspath(url)
+    if not isinstance(url, str | os.PathLike) or not isinstance(text := os.fspath(url), str):
+        raise InputError(f"{url!r} is no path and no URL; give one as text, or a pathlib.Path")
     if not text or "\0" in text:
         raise InputError(f"{text!r} names no file or folder; give a path or a URL")
     if _CHAINED.match(text) and "://" in text:

@@ -11,6 +11,8 @@ _WORDS: dict[str, object] = {"true": True, "false": False, "null": None}
 # Credentials stay text however they look: an access key of digits only is still a name.
 _ALWAYS_TEXT = frozenset({"key", "secret", "token", "username", "password", "profile"})
 
+_ALWAYS_TRUTH = frozenset({"anon", "use_ssl", "requester_pays", "version_aware"})  # any text would count as true
+
 
 def parse_options(items: Iterable[str]) -> dict[str, object]:
     """Return storage options from ``key=value`` texts.
@@ -51,6 +53,8 @@ def _put(options: dict[str, object], keys: list[str], value: object) -> None:
 def _value(key: str, text: str) -> object:
     if key in _ALWAYS_TEXT:
         return text
+    if key in _ALWAYS_TRUTH and not isinstance(_WORDS.get(text), bool):
+        raise InputError(f"storage option {key!r} is neither true nor false; write {key}=true or {key}=false")
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):

@@ -70,6 +70,10 @@ class RemoteBackend:
             if name and not name.endswith("/"):  # consoles mark an empty folder by an object named "folder/"
                 yield StoredFile(name, info["size"])
 
+    def irregular(self, folder: Location) -> Iterator[str]:  # noqa: ARG002
+        """Yield nothing: what has a URL is a file or a folder."""
+        return iter(())
+
     def write(self, location: Location, data: bytes) -> None:
         """Store ``data``; object stores do so in one step."""
         _refuse_writing(location)

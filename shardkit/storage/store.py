@@ -30,6 +30,7 @@ __all__ = [
     "exists",
     "is_folder",
     "list_files",
+    "list_irregular",
     "make_folder",
     "open_reader",
     "publish",
@@ -130,6 +131,12 @@ def list_files(folder: Location, suffixes: Iterable[str] | None = None) -> list[
         for file in _all_files(folder)
         if not _is_temporary(file.name) and (ends is None or file.name.lower().endswith(ends))
     ]
+
+
+def list_irregular(folder: Location) -> list[str]:
+    """Return the names of pipes, sockets and devices below a folder, sorted; reading one could wait for ever."""
+    with _explained(folder, "list"):
+        return sorted(_backend(folder).irregular(folder))
 
 
 def write_bytes(location: Location, data: bytes | bytearray | memoryview) -> None:

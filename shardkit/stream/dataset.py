@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from shardkit.core.errors import InputError
 from shardkit.storage.location import Location, locate
 from shardkit.stream.catalog import Catalog, load_catalog
 from shardkit.stream.view import View
@@ -35,5 +36,7 @@ def open_dataset(
         StorageError: It can't be reached.
         CorruptDataError, FormatError: The manifest or an index is damaged.
     """
+    if split is not None and not isinstance(split, str):
+        raise InputError(f"split is {split!r}; give the name of one, 'all', or None")
     location = url if isinstance(url, Location) else locate(url, storage_options)
     return Dataset(load_catalog(location, split=split))

@@ -62,8 +62,7 @@ def _scheduled(names: Sequence[str], schedule: object, temperature: float | None
 
 
 def _shares(names: Sequence[str], weights: Sequence[float], temperature: float | None) -> tuple[int, ...]:
-    if temperature is not None:
-        apportion(names, weights)  # so that an error names the weight that was given
+    if temperature is not None and all(is_number(weight) and weight >= 0 for weight in weights):
         weights = [0.0 if weight == 0 else float(weight) ** temperature for weight in weights]
     return tuple(apportion(names, weights).tolist())
 

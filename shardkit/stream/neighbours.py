@@ -26,10 +26,10 @@ from shardkit.storage.traffic import Traffic
 from shardkit.stream.piece import Piece, pieces_of
 from shardkit.stream.plan import Planner, Source
 
-# Between neighbours lie tar headers and the sample's small members, such as its KEY.json. More is not worth it: it
-# may be what another rank reads.
-MAX_GAP = 8 * 1024
-MAX_READ = 8 * 1024 * 1024
+# Bytes worth fetching in vain to save a request. Between neighbours in a tar lie headers and the sample's KEY.json, two
+# or three KB; more may be what another rank reads as well.
+MAX_GAP = 4 * 1024
+MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
 
 
 class SharedRead:
@@ -100,28 +100,26 @@ class NeighbourReads:
         self._start, self._stride, self._batch, self._end = start, stride, batch, end
         self._memory = memory
         self._traffic = traffic
-        self._waiting: dict[tuple[int, str], SharedRead | None] = {}
+        self._waiting: dict[int, list[tuple[Piece, SharedRead | None]]] = {}
         self._held = 0
 
     def plan(self, positions: Sequence[int]) -> None:
         """Plan the reads of draws that are due now, and of those that share a read with them."""
         for position in positions:
-            if (position, self._fields[0]) not in self._waiting:
+            if position not in self._waiting:
                 self._plan(position)
 
-    def take(self, position: int, piece: Piece) -> SharedRead | None:
-        """Return the read that holds a piece which is due now; None: it is read alone."""
-        shared = self._waiting.pop((position, piece.field), None)
-        if shared is None or not (shared.lo <= piece.lo and piece.hi <= shared.hi):
-            return None
-        shared.num_waiting -= 1
-        if not shared.num_waiting:
-            self._held -= shared.hi - shared.lo
-        return shared
+    def take(self, position: int) -> list[tuple[Piece, SharedRead | None]] | None:
+        """Return the pieces of a draw that is due now, each with the read that holds it; None: it is not planned."""
+        planned = self._waiting.pop(position, None)
+        for _, shared in planned or ():
+            if shared is not None:
+                shared.num_waiting -= 1
+                if not shared.num_waiting:
+                    self._held -= shared.hi - shared.lo
+        return planned
 
     def _plan(self, position: int) -> None:
-        if self._held > self._memory:
-            return
         positions = self._planner.neighbours(position)
         positions = positions[(positions >= position) & self._mine(positions)]
         if len(positions) < 2:
@@ -130,8 +128,13 @@ class NeighbourReads:
             pieces = self._pieces(positions)
         except ShardkitError:
             return  # each is read alone, and the one that can't be is reported when it is due
-        for tar in {piece.tar for _, piece in pieces}:
-            self._share(tar, [(at, piece) for at, piece in pieces if piece.tar == tar])
+        reads = [read for tar in {piece.tar for _, piece in pieces} for read in self._joined(tar, pieces)]
+        held = sum(shared.hi - shared.lo for shared, _ in reads if shared is not None)
+        affordable = self._held + held <= self._memory
+        self._held += held * affordable
+        for shared, joined in reads:
+            for at, piece in joined:
+                self._waiting.setdefault(at, []).append((piece, shared if affordable else None))
 
     def _mine(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which positions this iteration delivers."""
@@ -147,18 +150,20 @@ class NeighbourReads:
                 found.append((position, piece))
         return found
 
-    def _share(self, tar: Location, pieces: Sequence[tuple[int, Piece]]) -> None:
+    def _joined(
+        self, tar: Location, pieces: Sequence[tuple[int, Piece]]
+    ) -> list[tuple[SharedRead | None, list[tuple[int, Piece]]]]:
+        """Return the pieces that lie in one tar by the read that holds them; None for one that is read alone."""
+        pieces = [(at, piece) for at, piece in pieces if piece.tar == tar]
         merged = coalesce(
             np.array([piece.lo for _, piece in pieces]),
             np.array([piece.hi for _, piece in pieces]),
             max_gap=MAX_GAP,
             max_size=MAX_READ,
         )
-        counts = np.bincount(merged.group_of)
-        reads = [
-            SharedRead(tar, int(lo), int(hi), int(count), self._traffic) if count > 1 else None
-            for lo, hi, count in zip(merged.starts, merged.stops, counts, strict=True)
-        ]
-        self._held += sum(read.hi - read.lo for read in reads if read is not None)
-        for (position, piece), group in zip(pieces, merged.group_of.tolist(), strict=True):
-            self._waiting[position, piece.field] = reads[group]
+        found = []
+        for group, (lo, hi) in enumerate(zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)):
+            members = [pieces[index] for index in np.flatnonzero(merged.group_of == group)]
+            shared = SharedRead(tar, lo, hi, len(members), self._traffic) if len(members) > 1 else None
+            found.append((shared, members))
+        return found

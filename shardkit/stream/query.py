@@ -6,6 +6,7 @@ It is parsed, never executed: names are columns, and what may stand in a conditi
 
 import ast
 import difflib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +35,22 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "startswith": lambda text, part: pc.starts_with(text, pattern=part),
     "endswith": lambda text, part: pc.ends_with(text, pattern=part),
 }
+# What other languages write, by what it looks like in a condition that Python can't parse.
+_HINTS = {
+    r"===|(?<![=!<>])=(?!=)": "write == to compare",
+    r"<>": "write != for 'not equal'",
+    r"&|\|": "write and, or",
+    r"\b(AND|OR|NOT|IN|IS)\b": "write and, or, not, in, is in lower case",
+    r"(?i)\blike\b": "write .startswith('…') or .endswith('…')",
+    r"(?i)\bbetween\b": "write 1 < duration_s <= 3",
+    r"!(?!=)": "write not",
+}
 _ALLOWED = (
     "columns, numbers, 'text', True/False/None, == != < <= > >=, in, not in, and, or, not, + - * /, .startswith()"
 )
+
+
+_NONE = "None goes with ==, !=, is and is not only; a missing value meets no other comparison"
 
 
 def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
@@ -50,9 +64,9 @@ def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
         InputError: Not a condition, an unknown column, or types that can't be compared.
     """
     try:
-        tree = ast.parse(condition, mode="eval")
-    except SyntaxError as err:
-        raise InputError(f"where({condition!r}): {err.msg} at character {err.offset}") from err
+        tree = ast.parse(condition.strip(), mode="eval")
+    except (SyntaxError, ValueError) as err:  # ValueError: a NUL character
+        raise InputError(f"where({condition!r}): {_syntax_fault(condition, err)}") from err
     try:
         result = _Evaluator(table, condition).visit(tree.body)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as err:
@@ -64,6 +78,14 @@ def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
     if not hasattr(result, "type") or not pa.types.is_boolean(result.type):
         raise InputError(f"where({condition!r}): not a condition; write one like \"duration_s >= 2 and lang == 'en'\"")
     return np.asarray(pc.fill_null(result, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _syntax_fault(condition: str, err: SyntaxError | ValueError) -> str:
+    if not condition.strip():
+        return "nothing to meet; write a condition like \"duration_s >= 2 and lang == 'en'\""
+    hint = next((f"; {hint}" for pattern, hint in _HINTS.items() if re.search(pattern, condition)), "")
+    place = f" at character {err.offset}" if isinstance(err, SyntaxError) else ""
+    return f"{getattr(err, 'msg', err)}{place}{hint}"
 
 
 class _Evaluator(ast.NodeVisitor):
@@ -96,15 +118,15 @@ class _Evaluator(ast.NodeVisitor):
 
     def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         combine = pc.and_kleene if isinstance(node.op, ast.And) else pc.or_kleene
-        result = self.visit(node.values[0])
+        result = self._truth(node.values[0])
         for value in node.values[1:]:
-            result = combine(result, self.visit(value))
+            result = combine(result, self._truth(value))
         return result
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
-        operand = self.visit(node.operand)
         if isinstance(node.op, ast.Not):
-            return pc.invert(operand)
+            return pc.invert(self._truth(node.operand))
+        operand = self.visit(node.operand)
         if isinstance(node.op, ast.USub):
             return pc.negate(operand) if hasattr(operand, "type") else -operand
         return self.generic_visit(node)
@@ -113,7 +135,10 @@ class _Evaluator(ast.NodeVisitor):
         apply = _ARITHMETIC.get(type(node.op))
         if apply is None:
             return self.generic_visit(node)
-        return apply(self.visit(node.left), self.visit(node.right))
+        left, right = self.visit(node.left), self.visit(node.right)
+        if left is None or right is None:
+            raise self._fault(node, _NONE)
+        return apply(left, right)
 
     def visit_Call(self, node: ast.Call) -> Any:
         if not isinstance(node.func, ast.Attribute) or node.func.attr not in _METHODS or len(node.args) != 1:
@@ -128,32 +153,66 @@ class _Evaluator(ast.NodeVisitor):
         left = self.visit(node.left)
         for op, right_node in zip(node.ops, node.comparators, strict=True):
             right = self.visit(right_node)
-            part = self._compare(left, op, right, node)
+            try:
+                part = self._compare(left, op, right, node)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as err:
+                types = " and ".join(_type_name(value) for value in (left, right))
+                raise self._fault(node, f"these types can't be compared: {types}") from err
             result = part if result is None else pc.and_kleene(result, part)
             left = right
         return result
 
     def _compare(self, left: Any, op: ast.cmpop, right: Any, node: ast.Compare) -> Any:
-        if isinstance(op, ast.In):
-            return self._contains(left, right)
-        if isinstance(op, ast.NotIn):
-            return pc.invert(self._contains(left, right))
-        if left is None and isinstance(op, ast.Eq | ast.NotEq):
-            left, right = right, left
-        if isinstance(op, ast.Is | ast.IsNot) or right is None:
-            if right is not None:
-                return self.generic_visit(node)
-            return pc.is_null(left) if isinstance(op, ast.Is | ast.Eq) else pc.is_valid(left)
-        compare = _COMPARE.get(type(op))
-        return self.generic_visit(node) if compare is None else compare(left, right)
+        if isinstance(op, ast.In | ast.NotIn):
+            found = self._contains(left, right, node)
+            return found if isinstance(op, ast.In) else pc.invert(found)
+        if left is None or right is None:
+            return self._compare_none(right if left is None else left, op, node)
+        if isinstance(op, ast.Is | ast.IsNot):
+            raise self._fault(node, "'is' is for None; write == or !=")
+        if _is_list(left) or _is_list(right):
+            raise self._fault(node, "lists are not compared; ask for one value with 'dog' in labels")
+        return _COMPARE[type(op)](left, right)
 
-    def _contains(self, left: Any, right: Any) -> Any:
-        if isinstance(right, list):
+    def _compare_none(self, value: Any, op: ast.cmpop, node: ast.Compare) -> Any:
+        if isinstance(op, ast.Is | ast.Eq):
+            return pc.is_null(value)
+        if isinstance(op, ast.IsNot | ast.NotEq):
+            return pc.is_valid(value)
+        raise self._fault(node, _NONE)
+
+    def _contains(self, left: Any, right: Any, node: ast.Compare) -> Any:
+        if left is None or (isinstance(right, list) and None in right):
+            raise self._fault(node, _NONE)
+        if isinstance(right, list) and hasattr(left, "type"):
             found = pc.is_in(left, value_set=pa.array(right, type=left.type))
             return pc.if_else(pc.is_valid(left), found, pa.scalar(None, pa.bool_()))
-        if hasattr(right, "type") and pa.types.is_list(right.type):
+        if hasattr(right, "type") and pa.types.is_list(right.type) and not hasattr(left, "type"):
             return _list_contains(right, left)
-        raise InputError(f"where({self._condition!r}): 'in' needs a list on its right: lang in ['en', 'de']")
+        raise self._fault(
+            node, "'in' needs a list on its right, lang in ['en', 'de'], or a column of lists, 'dog' in labels"
+        )
+
+    def _truth(self, node: ast.expr) -> Any:
+        """Return a part that 'and', 'or' and 'not' can take."""
+        value = self.visit(node)
+        if isinstance(value, bool) or (hasattr(value, "type") and pa.types.is_boolean(value.type)):
+            return value
+        raise self._fault(node, "not a condition; compare it with something")
+
+    def _fault(self, node: ast.AST, what: str) -> InputError:
+        text = ast.unparse(node)
+        part = "" if text == self._condition.strip() else f"{text!r}: "
+        return InputError(f"where({self._condition!r}): {part}{what}")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) or (hasattr(value, "type") and pa.types.is_list(value.type))
+
+
+def _type_name(value: Any) -> str:
+    """Return what a person calls the type of a column or a constant."""
+    return str(value.type) if hasattr(value, "type") else f"{value!r} ({type(value).__name__})"
 
 
 def _list_contains(lists: pa.ChunkedArray, value: Any) -> pa.Array:

@@ -17,12 +17,9 @@ from shardkit.core.ranges import coalesce
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.storage.traffic import Traffic
-from shardkit.stream.neighbours import NeighbourReads, SharedRead
+from shardkit.stream.neighbours import MAX_GAP, MAX_READ, NeighbourReads, SharedRead
 from shardkit.stream.piece import Piece, pieces_of
 from shardkit.stream.plan import BatchPlan, Source
-
-MAX_GAP = 64 * 1024  # bytes worth fetching in vain to save a request
-MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
 
 # What is wrong with a sample and not with the storage: an outage is no reason to go on without a sample.
 SAMPLE_FAULTS = (AudioError, FormatError, NotFoundError)
@@ -93,14 +90,16 @@ def start_reading(
         draw = plan.draws[index]
         if draw is None:
             continue
-        try:
-            pieces = pieces_of(sources[draw.source].catalog, fields, draw.row, draw.start, draw.stop)
-        except SAMPLE_FAULTS as err:  # the index contradicts itself
-            jobs.append(_done([(index, err)]))
-            continue
-        for piece in pieces:
+        planned = None if neighbours is None else neighbours.take(int(plan.positions[index]))
+        if planned is None:
+            try:
+                pieces = pieces_of(sources[draw.source].catalog, fields, draw.row, draw.start, draw.stop)
+            except SAMPLE_FAULTS as err:  # the index contradicts itself
+                jobs.append(_done([(index, err)]))
+                continue
+            planned = [(piece, None) for piece in pieces]
+        for piece, shared in planned:
             request = _Request(index, piece)
-            shared = None if neighbours is None else neighbours.take(int(plan.positions[index]), piece)
             if shared is None:
                 by_tar.setdefault(piece.tar, []).append(request)
             else:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardkit.core.checks import is_number
 from shardkit.core.errors import CorruptDataError, InputError
 from shardkit.format.index import PRIMARY, RESERVED
 from shardkit.storage.traffic import Traffic
 from shardkit.stream.catalog import Catalog
 from shardkit.stream.piece import read_audio, read_member, stem_bounds
+
+_MAX_S = 1e12  # 30,000 years: times in samples stay integers that floats can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,9 @@ def load_array(data: bytes, hop_s: float | None, start_s: float, stop_s: float, 
 
 
 def _bounds(key: str, start_s: float, duration_s: float | None, *, rate: int, frames: int) -> tuple[int, int]:
+    for name, value in (("start_s", start_s), ("duration_s", 0.0 if duration_s is None else duration_s)):
+        if not is_number(value) or abs(value) > _MAX_S:
+            raise InputError(f"key {key!r}: {name} is {value!r}; give a number of seconds")
     start = round(start_s * rate)
     stop = frames if duration_s is None else min(frames, start + round(duration_s * rate))
     if not 0 <= start < frames or stop <= start:

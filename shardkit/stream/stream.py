@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from copy import copy
 from typing import Any, Literal
 
 from shardkit.core.checks import checked_whole
@@ -45,8 +46,8 @@ _MAX_AHEAD = 8  # batches
 class Stream:
     """The deterministic sequence of samples drawn from sources.
 
-    Iterating yields this rank's batches. A new iteration goes on where the last one stopped; a one-pass stream that
-    has ended begins anew.
+    Iterating yields this rank's batches. A new iteration of an endless stream goes on where the last one stopped; each
+    iteration of a one-pass stream is a whole pass, but the first after ``load_state_dict``, which is what was left.
 
     Args:
         sources: Views by name, or one view.
@@ -119,7 +120,9 @@ class Stream:
         self.crop = crop
         self.passes = checked_passes(passes, weights, temperature, epoch_samples)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
-        self._threads = default_threads(self._sources) if threads is None else checked_whole(threads, "threads")
+        self._threads = (
+            default_threads(self._sources) if threads is None else checked_whole(threads, "threads", most=1024)
+        )
         self._memory = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
@@ -146,6 +149,7 @@ class Stream:
         )
         self._fingerprint = self._identify()
         self._position = 0
+        self._left_at: int | None = None  # where the last iteration stands; None once a state was loaded
 
     @classmethod
     def from_config(
@@ -194,7 +198,7 @@ class Stream:
 
     @property
     def position(self) -> int:
-        """Where the next iteration begins: 0 again once an iteration of a one-pass stream has come to its end."""
+        """Position after the last batch that was used: 0 again once a one-pass stream has come to its end."""
         return self._position
 
     @property
@@ -220,11 +224,22 @@ class Stream:
         return self._planner.num_positions
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield this rank's batches from the current position on."""
-        for batch in self.batches(self.position):
+        """Yield this rank's batches from where an iteration begins."""
+        for batch in self.batches(self.begin()):
             self.advance(batch.position)
             yield batch
         self.advance(None)
+
+    def begin(self) -> int:
+        """Return the position at which an iteration that begins now starts.
+
+        An endless stream goes on where it stood. A pass begins anew, unless a state says how much of it is done: who
+        evaluates takes exactly ``len`` batches and never asks for the end, or two batches to see that it works, and
+        then wants the whole pass.
+        """
+        if self.passes is not None and self._position == self._left_at:
+            self._position = 0
+        return self._position
 
     def advance(self, position: int | None) -> None:
         """Note how far a consumer of ``batches`` has come, so that the state says so.
@@ -235,8 +250,15 @@ class Stream:
         """
         if position is not None:
             self._position = position
-        elif self.passes == 1:
+        elif self.passes is not None:
             self._position = 0
+        self._left_at = self._position
+
+    def at(self, position: int) -> "Stream":
+        """Return a copy of this stream whose first iteration begins at a position."""
+        copied = copy(self)
+        copied._position, copied._left_at = position, None
+        return copied
 
     def batches(self, position: int, *, step: int = 1, end: int | None = None) -> Iterator[Batch]:
         """Yield this rank's batches from a position on, leaving the stream's own position alone.
@@ -320,7 +342,7 @@ class Stream:
                 new_weights=weights == "new",
             )
             self._assembler.planner = self._new_planner()
-        self._position = saved.position
+        self._position, self._left_at = saved.position, None
 
     def stats(self) -> dict[str, Any]:
         """Return counts since the stream was made: batches, samples by source, seconds waited, requests, bytes read."""

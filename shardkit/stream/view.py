@@ -333,6 +333,8 @@ class View:
         return selected
 
     def _find(self, key: str) -> int | None:
+        if not isinstance(key, str):
+            raise UnknownKeyError(f"{self.catalog.location}: {key!r} is no key; keys are text, see keys()")
         row = self.catalog.row_of(key)
         return row if row >= 0 and self._selected[row] else None
 

@@ -7,6 +7,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from shardkit.stream.stream import Stream
 from shardkit.train.batch import TorchBatch
+from shardkit.train.checks import check_stream
 
 
 class StreamingDataset(IterableDataset[TorchBatch]):
@@ -20,11 +21,10 @@ class StreamingDataset(IterableDataset[TorchBatch]):
 
     Ranks are the stream's affair: each rank makes its own stream, and workers share that rank's batches.
 
-    Without workers, a new iteration goes on where the last one stopped, as a stream's does. Worker processes are
+    Without workers, a new iteration of an endless stream goes on where the last one stopped. Worker processes are
     copies, and what they read does not move the position of the original: every iteration through them begins where
-    the stream stood. So iterate an endless stream once, not once an epoch, or set the position between iterations
-    with ``load_state_dict``; what sets it right, for any number of workers, is ``stream.state_at(batch.position)`` of
-    the last batch that was used.
+    the stream stood. ``Loader(stream, workers=2)`` reads through the same processes and does move it. With a
+    DataLoader of your own, say so yourself, ``stream.advance(batch.position)`` for each batch used.
 
     torchdata's StatefulDataLoader asks each worker's copy for its state and returns it to a worker of the same
     number, so the state of a copy says where that worker's own batches go on.
@@ -34,27 +34,33 @@ class StreamingDataset(IterableDataset[TorchBatch]):
 
     Attributes:
         stream: The same.
+
+    Raises:
+        InputError: It is no stream.
     """
 
     def __init__(self, stream: Stream) -> None:
+        check_stream(stream)
         self.stream = stream
-        self._loaded_in_worker: int | None = None  # where the next iteration of a worker's copy begins
-        self._next_of_worker: int | None = None  # where the current iteration of a worker's copy goes on
+        self._loaded_in_worker: tuple[int, int | None] | None = None  # as _place, for a worker's next iteration
+        # Of a worker's copy: where its current iteration goes on, and where the iteration of all workers ends.
+        self._place: tuple[int, int | None] | None = None
 
     def __iter__(self) -> Iterator[TorchBatch]:
         """Yield this rank's batches, or a worker's share of them."""
         worker = get_worker_info()
         if worker is None:
-            return (TorchBatch.from_numpy(batch) for batch in self.stream)
+            return map(TorchBatch.from_numpy, iter(self.stream))
         # Set here rather than in the generator: StatefulDataLoader asks for the state before the first batch.
         if self._loaded_in_worker is None:
-            self._next_of_worker = self.stream.position + worker.id * self.stream.global_batch_size
+            begin = self.stream.begin()
+            self._place = begin + worker.id * self.stream.global_batch_size, self.stream.end_of_iteration(begin)
         else:
-            self._next_of_worker, self._loaded_in_worker = self._loaded_in_worker, None
-        return self._share(self._next_of_worker, worker.num_workers)
+            self._place, self._loaded_in_worker = self._loaded_in_worker, None
+        return self._share(*self._place, worker.num_workers)
 
     def __len__(self) -> int:
-        """Return the number of batches of a one-pass stream; an endless one raises TypeError."""
+        """Return ``len(stream)``: the batches of a whole iteration; an endless stream raises TypeError."""
         return len(self.stream)
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,9 +69,10 @@ class StreamingDataset(IterableDataset[TorchBatch]):
         In the main process of a DataLoader with workers that is the state before all of them; take
         ``stream.state_at(batch.position)`` there.
         """
-        if self._next_of_worker is None:
+        if self._place is None:
             return self.stream.state_dict()
-        return self.stream.state_at(self._next_of_worker)
+        position, end = self._place
+        return self.stream.state_at(position) | {"end": end}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken; in a worker process, with that worker's own batches.
@@ -73,14 +80,17 @@ class StreamingDataset(IterableDataset[TorchBatch]):
         Raises:
             StateError: The state is of another stream; the message names what differs.
         """
+        if get_worker_info() is None:
+            self.stream.load_state_dict(state)
+            return
         before = self.stream.state_dict()
         self.stream.load_state_dict(state)
-        if get_worker_info() is not None:
-            self._loaded_in_worker = self._next_of_worker = int(state["position"])
-            self.stream.load_state_dict(before)  # the next iteration of all workers begins where this one did
+        position = self.stream.position
+        self._loaded_in_worker = self._place = position, state.get("end", self.stream.end_of_iteration(position))
+        self.stream.load_state_dict(before)  # the next iteration of all workers begins where this one did
 
-    def _share(self, position: int, num_workers: int) -> Iterator[TorchBatch]:
+    def _share(self, position: int, end: int | None, num_workers: int) -> Iterator[TorchBatch]:
         others = (num_workers - 1) * self.stream.global_batch_size
-        for batch in self.stream.batches(position, step=num_workers):
-            self._next_of_worker = batch.position + others
+        for batch in self.stream.batches(position, step=num_workers, end=end):
+            self._place = batch.position + others, end
             yield TorchBatch.from_numpy(batch)

@@ -3,21 +3,26 @@
     thread      read batch 3 ─► to tensors ─► to the device ─► at most ``prefetch`` batches ready
     consumer                                                  ready batch 1 ─► transform ─► training step
 
+With ``workers``, processes read and decode, and the thread takes the batches from them in turn.
+
 The transform runs in the consumer's thread and on its CUDA stream: its launches cost microseconds there, a transform
 that draws random numbers does so in an order that no thread decides, and autocast and devices are the consumer's own.
 """
 
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from shardkit.core.errors import InputError
+from shardkit.core.checks import checked_whole
 from shardkit.stream.stream import Stream
 from shardkit.train.batch import TorchBatch
+from shardkit.train.checks import check_stream, check_transform
+from shardkit.train.dataset import StreamingDataset
 from shardkit.train.readahead import ReadAhead
 from shardkit.train.transfer import Sent, Transfer, resolve_device
 
@@ -25,17 +30,22 @@ from shardkit.train.transfer import Sent, Transfer, resolve_device
 class Loader:
     """This rank's batches of a stream, on a device and with features.
 
-    Iterating goes on where the last iteration stopped; a one-pass stream that has ended begins anew. The thread that
-    reads ahead lives as long as an iteration: it ends with the stream, with ``break``, with an exception on either
-    side, and when the iterator is dropped. What it has read but not delivered is not counted by ``state_dict``.
+    Iterating an endless stream goes on where the last iteration stopped. Each iteration of a one-pass stream is a
+    whole pass, but the first after ``load_state_dict``, which is what was left of one.
+
+    The thread that reads ahead, and the worker processes, live as long as an iteration: they end with the stream, with
+    ``break``, with an exception on either side, and when the iterator is dropped. What was read but not delivered is
+    not counted by ``state_dict``.
 
     Args:
         stream: What to read; its position follows what this loader delivers.
         device: Where to deliver, such as ``cpu`` or ``cuda:1``; None: the current CUDA device if there is one, else
             the CPU.
-        transform: Module such as ``LogMel`` that makes ``batch.features`` of ``batch.audio``. It is moved to the
-            device and set to eval mode, and runs without gradients.
+        transform: Module such as ``LogMel``, or function, that makes ``batch.features`` of ``batch.audio``. A module
+            is moved to the device and set to eval mode. It runs without gradients.
         prefetch: Batches to have ready on the device.
+        workers: Processes to read in, each with the stream's threads and memory bound; 0: this one. The sequence and
+            the state are the same for any number. What they read is not in this process's ``stream.stats()``.
 
     Attributes:
         stream: As given.
@@ -43,7 +53,7 @@ class Loader:
         transform: As given, on the device.
 
     Raises:
-        InputError: No such device, or ``prefetch`` is less than 1.
+        InputError: Something in the above can't be; the message says what would work.
     """
 
     def __init__(
@@ -51,15 +61,18 @@ class Loader:
         stream: Stream,
         *,
         device: torch.device | str | None = None,
-        transform: nn.Module | None = None,
+        transform: Callable[[Tensor], Any] | None = None,
         prefetch: int = 2,
+        workers: int = 0,
     ) -> None:
-        if prefetch < 1:
-            raise InputError(f"prefetch is {prefetch}; it must be at least 1")
+        check_stream(stream)
+        if transform is not None:
+            check_transform(transform, sample_rate=stream.sample_rate)
         self.stream = stream
         self.device = resolve_device(device)
-        self.transform = None if transform is None else transform.to(self.device).eval()
-        self._prefetch = prefetch
+        self.transform = transform.to(self.device).eval() if isinstance(transform, nn.Module) else transform
+        self._prefetch = checked_whole(prefetch, "prefetch")
+        self._workers = checked_whole(workers, "workers", least=0, most=2**16)
 
     def __iter__(self) -> Iterator[TorchBatch]:
         """Yield this rank's batches from the stream's position on.
@@ -67,29 +80,39 @@ class Loader:
         Raises:
             AudioError, CorruptDataError, StorageError: A sample can't be read; raised in its place in the sequence.
         """
-        transfer, stream, position = Transfer(self.device), self.stream, self.stream.position
+        transfer, stream, workers, position = Transfer(self.device), self.stream, self._workers, self.stream.begin()
         # The thread must not hold the loader or the iterator, or they could not be collected while it lives.
-        sent = ReadAhead(lambda: _send(stream, position, transfer), ahead=self._prefetch, name="shardkit-loader")
+        sent = ReadAhead(
+            lambda: _send(_read(stream, position, workers), transfer), ahead=self._prefetch, name="shardkit-loader"
+        )
         batches = self._deliver(sent, transfer)
         # For iterators that are never started, whose ``finally`` never runs, or that outlive the program.
         weakref.finalize(batches, sent.close)
         return batches
 
     def __len__(self) -> int:
-        """Return the number of batches of a one-pass stream; an endless one raises TypeError."""
+        """Return ``len(stream)``: the batches of a whole iteration; an endless stream raises TypeError."""
         return len(self.stream)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last batch that was delivered, as plain JSON values."""
         return self.stream.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(
+        self,
+        state: Mapping[str, Any],
+        *,
+        weights: Literal["new"] | None = None,
+        global_batch_size: Literal["new"] | None = None,
+    ) -> None:
         """Let the next iteration go on where ``state`` was taken, by a loader or by the stream itself.
+
+        The arguments are those of ``Stream.load_state_dict``.
 
         Raises:
             StateError: The state is of another stream; the message names what differs.
         """
-        self.stream.load_state_dict(state)
+        self.stream.load_state_dict(state, weights=weights, global_batch_size=global_batch_size)
 
     def _deliver(self, read: ReadAhead[Sent], transfer: Transfer) -> Iterator[TorchBatch]:
         try:
@@ -108,6 +131,12 @@ class Loader:
             return replace(batch, features=self.transform(batch.audio))
 
 
-def _send(stream: Stream, position: int, transfer: Transfer) -> Generator[Sent, None, None]:
-    for batch in stream.batches(position):
-        yield transfer.send(TorchBatch.from_numpy(batch))
+def _read(stream: Stream, position: int, workers: int) -> Iterator[TorchBatch]:
+    if workers == 0:
+        return map(TorchBatch.from_numpy, stream.batches(position))
+    return iter(DataLoader(StreamingDataset(stream.at(position)), batch_size=None, num_workers=workers))
+
+
+def _send(batches: Iterator[TorchBatch], transfer: Transfer) -> Generator[Sent, None, None]:
+    for batch in batches:
+        yield transfer.send(batch)

@@ -1,6 +1,7 @@
 """``ReadAhead``: an iterator that runs in a thread, a bounded number of items ahead of who takes them."""
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
@@ -74,6 +75,8 @@ class ReadAhead(Iterator[Item]):
             finally:
                 items.close()
         except BaseException as err:  # whatever it is, it is raised where the items are taken
+            # Its frames would keep worker processes until the garbage collector comes, and then hold that up.
+            traceback.clear_frames(err.__traceback__)
             self._error = err
         finally:
             with self._changed:

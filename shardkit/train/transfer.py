@@ -64,7 +64,7 @@ def resolve_device(device: torch.device | str | None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
-    except RuntimeError as err:
+    except (RuntimeError, TypeError) as err:
         raise InputError(f"device is {device!r}; choose cpu, cuda, or one such as cuda:1") from err
     if found.type != "cuda":
         return found

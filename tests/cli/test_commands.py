@@ -254,3 +254,69 @@ def test_typos(dataset: Path) -> None:
     assert "No such option" in run("info", dataset, "--jsno", code=2)
     assert "Traceback" in run("--debug", "info", f"{dataset}s", code=1)
     assert "Traceback" in run("info", f"{dataset}s", "--debug", code=1)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/out", "http://host/out", "memory://out"])
+def test_a_url_where_only_local_files_are_written(dataset: Path, tmp_path: Path, monkeypatch, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ("export", dataset, url),
+        ("cat", dataset, "dog/take 3", "-o", f"{url}/clip.wav"),
+        ("synth", url, "--scale", 0.05),
+    ):
+        assert "only a local file or folder can be written here" in fails(*arguments, code=2)
+    assert not list(tmp_path.iterdir())
+    run("cat", dataset, "dog/take 3", "-o", f"file://{tmp_path}/clip.wav")
+    assert (tmp_path / "clip.wav").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e308", "-1"])
+def test_times_that_are_none(dataset: Path, seconds: str) -> None:
+    for option in ("--start", "--duration"):
+        assert f"{option} {float(seconds):g}" in fails("cat", dataset, "dog/take 3", option, seconds, code=2)
+
+
+def test_an_option_given_twice(recordings: Path, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,a,b\nx.wav,1,2\n")
+    twice = ("--label", "a", "--label=b")
+    assert "--label is given more than once" in fails("pack", tmp_path / "m.csv", tmp_path / "out", *twice, code=2)
+    for option in ("--field", "--hop"):
+        pairs = (option, "x=1", option, "x=2")
+        line = fails("pack", tmp_path / "m.csv", tmp_path / "out", *pairs, code=2)
+        assert f"{option} x is given twice, as '1' and as '2'" in line
+    assert "not a number of seconds" in fails("pack", tmp_path, tmp_path / "out", "--hop", "x=y", code=2)
+    assert "not NAME=VALUE" in fails("pack", tmp_path, tmp_path / "out", "--field", "x", code=2)
+    run("info", dataset, "--json", "--json", "--storage-option", "a=1", "--storage-option", "b=2")
+
+
+def test_an_output_that_is_a_file(recordings: Path, dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    tar = next(dataset.rglob("*.tar"))
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert f"{tmp_path}/file is a file, not a folder" in fails("pack", recordings, output, code=2)
+        assert f"{tmp_path}/file is a file, not a folder" in fails("index", tar, output, code=2)
+    assert "there is no folder" in fails("cat", dataset, "dog/take 3", "-o", tmp_path / "no" / "clip.wav", code=1)
+
+
+def test_requests_that_can_not_be_met_are_told_before_anything_is_read(recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "sample rate 999999999 Hz: 1 to 768000" in fails("pack", recordings, out, "--sample-rate", 999999999, code=2)
+    assert "no such tar" in fails("index", tmp_path / "missing.tar", out, code=2)
+    line = fails("pack", recordings, out, "--storage-option", "anon=maybe", code=2)
+    assert "storage option 'anon' is neither true nor false" in line
+    assert "--split train names a column" in fails("pack", recordings, out, "--split", "train", code=2)
+
+
+def test_a_bad_recording_says_how_to_go_on(tmp_path: Path) -> None:
+    tone(tmp_path / "in" / "good.wav")
+    truncated(tmp_path / "in" / "bad.wav")
+    line = fails("pack", tmp_path / "in", tmp_path / "out", code=1)
+    assert "copy it again from where it came (--on-error skip packs the rest)" in line
+
+
+def test_one_of_a_thing_is_not_called_several(tmp_path: Path) -> None:
+    tone(tmp_path / "in" / "good.wav")
+    run("pack", tmp_path / "in", tmp_path / "out")
+    assert "1 shard, 1 sample, 2 members" in run("verify", tmp_path / "out")
+    assert re.search(r"1 sample, .* 1 shard,", run("info", tmp_path / "out"))
+    assert "1 sample, 2 files" in run("export", tmp_path / "out", tmp_path / "files")

@@ -59,12 +59,22 @@ def test_a_part_comes_no_less_often_than_its_factors_whole_part(recordings, key,
         assert not found[count:].any()
 
 
+def test_each_pass_repeats_other_parts_and_any_two_may_come_together():
+    space = RowSpace(60, None, np.full(60, UNIT * 3 // 2))
+    twice = [frozenset(np.flatnonzero(counts(space, [1] * 60, number, 9)[:, 0] == 2).tolist()) for number in range(300)]
+    assert all(len(chosen) == 30 for chosen in twice)
+    assert len(set(twice)) == 300
+    both = np.array([[{i, j} <= chosen for i, j in ((0, 1), (0, 2), (7, 9))] for chosen in twice]).mean(axis=0)
+    assert (np.abs(both - 0.25) < 0.1).all()
+
+
 def test_over_many_passes_each_part_comes_as_often_as_its_factor():
     factors = np.array([0.1, 0.5, 1.0, 1.25, 3.7, 2.0, 0.9])
     space = RowSpace(7, None, np.round(factors * UNIT).astype(np.int64))
     recordings = np.concatenate([whole_pass(space, number, key=5)[0] for number in range(4000)])
     shares = np.bincount(recordings, minlength=7) / 4000
-    np.testing.assert_allclose(shares, factors * space.num_rows / factors.sum(), atol=0.03)
+    missing = (space.num_rows - factors.sum()) / 7  # ten rows for 9.45: each comes that much more often
+    np.testing.assert_allclose(shares, factors + missing, atol=0.03)
 
 
 def test_a_row_is_what_it_is_whoever_asks_with_it():
@@ -78,14 +88,19 @@ def test_a_row_is_what_it_is_whoever_asks_with_it():
 
 
 def test_sizes_near_the_limits_are_exact():
-    huge = RowSpace(3, np.array([2**40, 2**50, 1]))
+    huge = RowSpace(3, np.array([2**40, 2**49, 1]))
     recordings, parts = huge.locate(np.array([2**40 - 1, 2**40, huge.num_rows - 1]), passes=np.zeros(3, int), key=0)
     assert (recordings.tolist(), parts.tolist()) == ([0, 1, 2], [2**40 - 1, 0, 0])
-    uneven = RowSpace(2, np.array([2**30, 1]), np.array([UNIT + 1, 3]))
-    recordings, parts = uneven.locate(np.array([0, uneven.num_rows - 1]), passes=np.array([7, 7]), key=3)
-    assert recordings.min() >= 0
-    assert parts.max() <= 2**30
-    with pytest.raises(InputError, match="not whole"):
-        RowSpace(1, np.array([2**32 + 1]), np.array([UNIT + 1]))
-    with pytest.raises(InputError, match="too many rows"):
-        RowSpace(2, np.array([2**50, 2**50]), np.array([UNIT * 2**10] * 2))
+    uneven = RowSpace(2, np.array([2**41, 1]), np.array([UNIT * 3 // 2, 3]))
+    rows = np.array([0, 2**41 - 1, 2**41, uneven.num_rows - 2, uneven.num_rows - 1])
+    recordings, parts = uneven.locate(rows, passes=np.full(5, 7), key=3)
+    assert ((recordings == 0) | (parts == 0)).all()
+    assert parts.max() < 2**41
+    with pytest.raises(InputError, match="more than 2\\^50 rows"):
+        RowSpace(2, np.array([2**50, 2**50]))
+    with pytest.raises(InputError, match="more than 2\\^50 rows"):
+        RowSpace(2, np.array([2**45, 2**45]), np.array([UNIT * 2**10] * 2))
+
+
+def test_no_recordings_have_no_rows():
+    assert RowSpace(0).num_rows == RowSpace(0, np.empty(0, int), np.empty(0, int)).num_rows == 0

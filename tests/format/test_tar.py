@@ -82,7 +82,7 @@ def test_a_compressed_tar_is_refused() -> None:
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w:gz") as tar:
         tar.addfile(tarfile.TarInfo("a.flac"))
-    with pytest.raises(FormatError, match="not a whole uncompressed tar"):
+    with pytest.raises(FormatError, match="compressed by gzip"):
         list(scan(io.BytesIO(sink.getvalue()), where="shard.tar"))
 
 
@@ -102,3 +102,11 @@ def test_an_empty_tar_has_no_members() -> None:
 )
 def test_keys_follow_webdataset(name: str, expected: tuple[str, str] | None) -> None:
     assert split_name(name) == expected
+
+
+@pytest.mark.parametrize(("kind", "name"), [("gz", "gzip"), ("bz2", "bzip2"), ("xz", "xz")])
+def test_a_compressed_tar_is_refused_with_what_to_do(tmp_path: Path, kind: str, name: str) -> None:
+    with tarfile.open(tmp_path / "x.tar", f"w:{kind}") as compressed:
+        compressed.add(__file__, "a.py")
+    with (tmp_path / "x.tar").open("rb") as file, pytest.raises(FormatError, match=f"compressed by {name}; decompress"):
+        list(scan(file, where="x.tar"))

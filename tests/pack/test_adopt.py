@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import webdataset
 import shardkit as sk
 from shardkit.core.errors import FormatError, InputError
 from shardkit.pack.adopt import AdoptOptions, adopt
+from shardkit.report.verify import verify
 from shardkit.storage.location import locate
 from shardkit.storage.store import write_bytes
 from tests.conftest import S3
@@ -110,3 +112,46 @@ def test_damage_is_refused_or_reported(tars: Path, tmp_path: Path) -> None:
         adopt([locate(tmp_path / "broken.tar")], locate(tmp_path / "out"), options=AdoptOptions())
     summary = adopt([locate(tmp_path / "broken.tar")], locate(tmp_path / "out"), options=AdoptOptions(on_error="skip"))
     assert (summary.totals.samples, len(summary.unpacked)) == (3, 1)
+
+
+def tar_of(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+ODD_SAMPLES = [
+    ({"/a.wav": b""}, "key '/a' begins with '/' or has a '..'"),
+    ({"../a.wav": b""}, r"key '\.\./a' begins with '/' or has a '..'"),
+    ({"a.wav": b"", "a.json": b"[" * 100_000}, "key 'a', member 'json' at byte .*: not JSON"),
+    ({"a.wav": b"", "a.json": b'{"x": "\\ud800"}'}, "key 'a': its JSON holds half of a surrogate pair"),
+    ({"a.wav": b"", "a.json": b'{"\\ud800": 1}'}, "key 'a': its JSON holds half of a surrogate pair"),
+    ({"a.wav": b"", "a.json": b'{"labels": ["\\ud800"]}'}, "key 'a': its JSON holds half of a surrogate pair"),
+    ({"a.wav": b"", "a.json": b'{"tag": {"x": 1}}'}, "key 'a': column 'tag' holds a dict"),
+]
+
+
+@pytest.mark.parametrize(("members", "message"), ODD_SAMPLES)
+def test_a_sample_that_can_not_be_kept_is_refused_or_reported(
+    tmp_path: Path, members: dict[str, bytes], message: str
+) -> None:
+    recording = encoded(audio(0), "WAV")
+    filled = {name: recording if name.endswith(".wav") else data for name, data in members.items()}
+    tar = tar_of(tmp_path / "odd.tar", filled | {"b.wav": recording, "b.json": b'{"tag": "x"}'})
+    label = "tag" if "tag" in message else None
+    with pytest.raises(FormatError, match=rf"odd\.tar: {message}"):
+        adopt([locate(tar)], locate(tmp_path / "out"), options=AdoptOptions(label=label))
+    options = AdoptOptions(label=label, on_error="skip")
+    summary = adopt([locate(tar)], locate(tmp_path / "out"), options=options)
+    assert (sk.open(tmp_path / "out").keys(), len(summary.unpacked)) == (["b"], 1)
+    assert verify(locate(tmp_path / "out")).problems == ()
+
+
+def test_labels_that_nobody_asked_for_may_have_any_shape(tmp_path: Path) -> None:
+    members = {"a.wav": encoded(audio(0), "WAV"), "a.json": b'{"labels": [{"start": 1}], "n": 1}'}
+    adopt([locate(tar_of(tmp_path / "x.tar", members))], locate(tmp_path / "out"), options=AdoptOptions())
+    sample = sk.open(tmp_path / "out")["a"]
+    assert (sample.labels, sample.metadata, sample.fields["json"]["labels"]) == ((), {"n": 1}, [{"start": 1}])

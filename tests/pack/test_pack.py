@@ -1,6 +1,8 @@
 """Packing: nothing altered, nothing lost, the same bytes every time."""
 
+import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import shardkit as sk
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.probe import probe
 from shardkit.audio.whole import read_blocks
-from shardkit.core.errors import AudioError, InputError
+from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundError
 from shardkit.format.index import index_schema
 from shardkit.pack.commit import PackSummary
 from shardkit.pack.inputs import InputOptions, read_inputs
@@ -176,7 +178,7 @@ def test_a_killed_run_leaves_no_process_and_the_same_command_finishes_it(kinds: 
 def test_storage_that_fails_is_not_taken_for_a_bad_recording(kinds: Path, tmp_path: Path, s3: S3) -> None:
     (tmp_path / "m.csv").write_text(f"path\n{next(kinds.iterdir())}\ns3://{s3.bucket}/x.wav\n")
     write_bytes(locate(f"{s3.url}/x.wav"), next(kinds.glob("*.wav")).read_bytes())
-    found, _ = read_inputs(locate(tmp_path / "m.csv"), InputOptions())
+    found, *_ = read_inputs(locate(tmp_path / "m.csv"), InputOptions())
     down = locate(found[1].location.url, {"endpoint_url": "http://127.0.0.1:9"})
     job = ShardJob(
         plan=ShardPlan("train", "train/000000", (found[0], replace(found[1], location=down))),
@@ -203,6 +205,69 @@ def test_members_of_a_sample_stems_arrays_and_text(tmp_path: Path) -> None:
     assert crop.fields["target"].samples.shape == (1, 1600)
     np.testing.assert_array_equal(crop.fields["frames"], np.arange(50, 60).reshape(5, 2))
     assert crop.fields["words"] == "hällo"
+
+
+def test_links_to_nothing_are_skipped_and_what_is_no_file_is_listed(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    (source / "sub").mkdir(parents=True)
+    soundfile.write(source / "a.wav", np.zeros(800, np.int16), 8000)
+    (source / "gone.wav").symlink_to("nowhere.wav")
+    (source / "loop.wav").symlink_to("loop.wav")
+    os.mkfifo(source / "sub" / "pipe.wav")
+    with pytest.raises(NotFoundError, match=r"gone\.wav: a link that leads to no file"):
+        run(source, tmp_path / "out")
+    summary = run(source, tmp_path / "out", on_error="skip")
+    assert [(line.path, line.reason.partition(": ")[2] or line.reason) for line in summary.unpacked] == [
+        ("gone.wav", "a link that leads to no file; mend it or take it away"),
+        ("loop.wav", "a link that leads to no file; mend it or take it away"),
+        ("sub/pipe.wav", "a pipe, a socket or a device, not a file"),
+    ]
+    assert summary.totals.samples == 1
+
+
+def npy(array: object, **options: bool) -> bytes:
+    sink = io.BytesIO()
+    np.save(sink, array, **options)
+    return sink.getvalue()
+
+
+HUGE = npy(np.zeros(3)).replace(b"(3,)", b"(9999999999999,)")  # what numpy would allocate before it reads
+
+UNREADABLE = [
+    ("f.npy", npy(np.array([{"a": 1}, None]), allow_pickle=True), "not a plain .npy array: Object arrays"),
+    ("f.npy", b"PK\x03\x04 an archive", "not a plain .npy array"),
+    ("f.npy", npy(np.arange(9))[:-1], "not a plain .npy array"),
+    ("f.npy", HUGE, "not a plain .npy array"),
+    ("f.npy", npy(np.float32(3)), r"an array without axes has no rows each 0\.02 s"),
+    ("f.txt", "Ärger".encode("latin-1"), "not UTF-8 at byte 0; save it as UTF-8"),
+    ("f.json", b'{"a": ', "not JSON: Expecting value"),
+    ("f.json", b"[" * 100_000, "not JSON: maximum recursion depth"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), UNREADABLE)
+def test_a_member_that_could_not_be_read_back_is_refused_or_reported(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    for stem in "ab":
+        soundfile.write(tmp_path / f"{stem}.wav", np.zeros(800, np.int16), 8000)
+    good = {"npy": npy(np.zeros(9)), "txt": "Ärger".encode(), "json": b"[1]"}[name[2:]]
+    (tmp_path / f"good.{name[2:]}").write_bytes(good)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "m.csv").write_text(f"path,x\na.wav,good.{name[2:]}\nb.wav,{name}\n")
+    inputs, hops_s = InputOptions(members={"x": "x"}), {"x": 0.02} if name == "f.npy" else {}
+    with pytest.raises(FormatError, match=rf"m\.csv:3: field 'x', .*{name}: {message}"):
+        run(tmp_path / "m.csv", tmp_path / "out", inputs, hops_s=hops_s)
+    summary = run(tmp_path / "m.csv", tmp_path / "out", inputs, hops_s=hops_s, on_error="skip")
+    assert [(line.path, line.where) for line in summary.unpacked] == [("b.wav", f"{tmp_path}/m.csv:3")]
+    assert [sorted(sample.fields) for sample in sk.open(tmp_path / "out")] == [["json", "x"]]
+
+
+def test_a_recording_that_can_not_be_packed_names_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF nonsense")
+    (tmp_path / "m.csv").write_text("path\na.wav\n")
+    with pytest.raises(AudioError, match=r"m\.csv:2: .*a\.wav: not audio"):
+        run(tmp_path / "m.csv", tmp_path / "out")
 
 
 def test_an_interval_outside_the_recording_is_an_error(tmp_path: Path) -> None:

@@ -183,3 +183,14 @@ def test_a_folder_without_a_dataset_is_an_error_of_the_request(tmp_path):
 def test_storage_that_cannot_be_reached_is_an_error_not_a_problem():
     with pytest.raises(StorageError):
         verify(locate("http://127.0.0.1:9/dataset"))
+
+
+@pytest.mark.parametrize("what", ["tar", "index", "manifest"])
+def test_a_folder_in_place_of_a_file_is_a_problem_of_that_file(dataset, what):
+    shard = dataset.manifest["shards"][0]
+    name = {"tar": shard["path"], "index": shard["index"], "manifest": "shardkit.json"}[what]
+    (dataset.folder / name).unlink()
+    (dataset.folder / name).mkdir()
+    problems = verify(dataset.location).problems
+    assert problems
+    assert "is a folder, not a" in problems[0].what

@@ -1,7 +1,6 @@
 """An index, a manifest or a tar that somebody edited is found out, even where all hashes were mended afterwards."""
 
 import io
-import json
 import tarfile
 
 import numpy as np
@@ -11,9 +10,7 @@ import soundfile
 from shardkit.audio.seektable import SeekTable
 from shardkit.format.hashing import file_hash
 from shardkit.pack.adopt import AdoptOptions, adopt
-from shardkit.pack.inputs import InputOptions
-from shardkit.pack.options import PackOptions
-from shardkit.pack.run import pack
+from shardkit.report.deepcheck import content_problems
 from shardkit.report.verify import verify
 from shardkit.storage.location import locate
 
@@ -295,17 +292,23 @@ def test_adopted_tars_are_verified_where_they_lie(tmp_path, prefix_keys):
     assert {problem.offset for problem in found.problems} == {offset, None}
 
 
-def test_content_that_cannot_be_read_is_told_by_decoding(dataset):
-    """An array of Python objects is packed as any file is, but nothing will ever unpickle it."""
-    folder = dataset.folder.parent / "pickled"
-    folder.mkdir()
-    soundfile.write(folder / "a.wav", np.zeros(800), 8_000)
-    np.save(folder / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    (folder / "a.txt").write_bytes(b"\xff\xfe\xfd")
-    lines = [{"path": "a.wav", "hidden": "a.npy", "words": "a.txt"}]
-    (folder / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    inputs = InputOptions(members={"hidden": "hidden", "words": "words"})
-    pack(locate(folder / "m.jsonl"), locate(folder / "ds"), inputs=inputs, options=PackOptions(workers=1))
-    assert verify(locate(folder / "ds")).problems == ()
-    found = verify(locate(folder / "ds"), deep=True)
+def test_content_that_cannot_be_read_is_told_by_decoding(tmp_path):
+    """Adopted tars hold what they hold: an array of Python objects is listed, but nothing will ever unpickle it."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 8_000)
+    np.save(tmp_path / "a.hidden.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    (tmp_path / "a.words.txt").write_bytes(b"\xff\xfe\xfd")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for path in sorted(tmp_path.glob("a.*")):
+            archive.add(path, path.name)
+    adopt([locate(tmp_path / "x.tar")], locate(tmp_path / "ds"), options=AdoptOptions(workers=1))
+    assert verify(locate(tmp_path / "ds")).problems == ()
+    found = verify(locate(tmp_path / "ds"), deep=True)
     assert {problem.member for problem in found.problems} == {"hidden.npy", "words.txt"}
+
+
+def test_an_array_without_rows_for_its_hop_is_told_by_decoding():
+    sink = io.BytesIO()
+    np.save(sink, np.float32(1))
+    assert not list(content_problems("array", {"hop_s": None}, sink.getvalue(), labels=None))
+    (what,) = content_problems("array", {"hop_s": 0.01}, sink.getvalue(), labels=None)
+    assert "without axes has no rows each 0.01 s" in what

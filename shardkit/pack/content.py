@@ -1,0 +1,54 @@
+"""What the members of a sample that are no audio hold, checked before they are packed.
+
+Whatever passes here is what ``shardkit.stream.sample`` reads back: a member that nobody can read is better refused
+while its file is at hand.
+"""
+
+import io
+import json
+
+import numpy as np
+
+from shardkit.core.errors import FormatError
+from shardkit.format.manifest import FieldKind
+
+# numpy allocates what the header of an array says before it reads the values.
+_NOT_AN_ARRAY = (ValueError, TypeError, EOFError, OverflowError, MemoryError)
+
+
+def check_content(kind: FieldKind, data: bytes, *, hop_s: float | None, where: str) -> None:
+    """Raise unless the bytes of a member are what its kind says.
+
+    Args:
+        kind: Kind of its field; audio is checked as it is encoded, binary members hold anything.
+        data: The member.
+        hop_s: Seconds from row to row, for an array with a time axis.
+        where: The field and its file, for messages.
+
+    Raises:
+        FormatError: Not a plain ``.npy`` array, no rows for its hop, not JSON, or not text in UTF-8.
+    """
+    if kind == "array":
+        _check_array(data, hop_s, where)
+    elif kind == "json":
+        try:
+            json.loads(data)
+        except (ValueError, RecursionError) as err:
+            raise FormatError(f"{where}: not JSON: {err}; mend the file") from err
+    elif kind == "text":
+        try:
+            data.decode()
+        except UnicodeDecodeError as err:
+            raise FormatError(f"{where}: not UTF-8 at byte {err.start}; save it as UTF-8") from err
+
+
+def _check_array(data: bytes, hop_s: float | None, where: str) -> None:
+    try:
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except _NOT_AN_ARRAY as err:
+        raise FormatError(
+            f"{where}: not a plain .npy array: {' '.join(str(err).split())}; write it with numpy.save, as numbers of "
+            "one type"
+        ) from err
+    if hop_s is not None and array.ndim == 0:
+        raise FormatError(f"{where}: an array without axes has no rows each {hop_s:g} s; leave out its hop")
