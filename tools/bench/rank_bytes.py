@@ -16,7 +16,7 @@ from typing import Literal
 import shardkit as sk
 from shardkit.core.crops import Crop
 from tools.bench.counting import CountedS3, Reads, bypass_proxies, counted_s3
-from tools.bench.shuffle import name_of
+from tools.bench.shuffle import name_of, parse_shuffle
 from tools.bench.tables import Table, show
 
 Mode = Literal["a pass", "passes=1"]  # endless, for as many samples as a pass has; or each row exactly once
@@ -128,7 +128,14 @@ def _drain(stream: sk.Stream, workers: int) -> int:
 
 
 def ratio_table(
-    s3: CountedS3, url: str, ranks: Sequence[int], *, crop: Crop | None, mode: Mode, batch: int
+    s3: CountedS3,
+    url: str,
+    shuffles: Sequence[sk.Shuffle],
+    ranks: Sequence[int],
+    *,
+    crop: Crop | None,
+    mode: Mode,
+    batch: int,
 ) -> tuple[Table, Table]:
     """Return bytes read relative to the dataset, and requests a sample, for each shuffle and number of ranks."""
     what = "whole clips" if crop is None else f"{crop.duration_s:g} s crops"
@@ -136,14 +143,16 @@ def ratio_table(
     columns = ["shuffle", *(f"{number} rank{'s' * (number > 1)}" for number in ranks)]
     ratios = Table(f"{title}: bytes of all ranks / bytes of the tars (with the indexes)", columns)
     requests = Table(f"{title}: requests a sample", columns)
-    for shuffle in SHUFFLES:
+    for shuffle in shuffles:
         found = [one_pass(s3, url, shuffle, world_size=number, crop=crop, mode=mode, batch=batch) for number in ranks]
         ratios.add(name_of(shuffle), *(f"{passed.ratio:.3f} ({passed.ratio_with_index:.3f})" for passed in found))
         requests.add(name_of(shuffle), *(f"{passed.tars.requests / passed.samples:.3f}" for passed in found))
     return ratios, requests
 
 
-def worker_table(s3: CountedS3, url: str, workers: Sequence[int], *, world_size: int, batch: int) -> Table:
+def worker_table(
+    s3: CountedS3, url: str, shuffles: Sequence[sk.Shuffle], workers: Sequence[int], *, world_size: int, batch: int
+) -> Table:
     """Return bytes and requests with a DataLoader's worker processes against the stream's own threads."""
     columns = ["shuffle", *(f"{number} workers" if number else "threads only" for number in workers)]
     table = Table(
@@ -151,7 +160,7 @@ def worker_table(s3: CountedS3, url: str, workers: Sequence[int], *, world_size:
         "DataLoader's workers: bytes read / bytes of the tars; requests a sample",
         columns,
     )
-    for shuffle in SHUFFLES:
+    for shuffle in shuffles:
         found = [one_pass(s3, url, shuffle, world_size=world_size, batch=batch, workers=number) for number in workers]
         table.add(
             name_of(shuffle),
@@ -165,8 +174,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Bytes that all ranks together read in a pass, over the dataset's.")
     parser.add_argument("folder", type=Path, help="what tools.bench.datasets made")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8, 3, 6])
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4], help="of a DataLoader")
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2, 4], help="of a DataLoader")
     parser.add_argument("--datasets", nargs="+", default=["few", "short", "long"])
+    parser.add_argument(
+        "--shuffles", type=parse_shuffle, nargs="+", default=SHUFFLES, metavar="KIND", help="full, none, 32x4 ..."
+    )
     parser.add_argument("--batch", type=int, default=256, help="samples of a global batch")
     parser.add_argument("--crop", type=float, default=4.0, help="seconds of crops of the long clips")
     parser.add_argument("--markdown", type=Path, help="write the tables there, too")
@@ -181,9 +193,13 @@ def main() -> None:
             modes: Sequence[Mode] = ("a pass", "passes=1")
             for crop in crops:
                 for mode in modes:
-                    tables += ratio_table(s3, url, arguments.ranks, crop=crop, mode=mode, batch=arguments.batch)
-            if crops == (None,):
-                tables.append(worker_table(s3, url, arguments.workers, world_size=1, batch=arguments.batch))
+                    tables += ratio_table(
+                        s3, url, arguments.shuffles, arguments.ranks, crop=crop, mode=mode, batch=arguments.batch
+                    )
+            if crops == (None,) and arguments.workers:
+                tables.append(
+                    worker_table(s3, url, arguments.shuffles, arguments.workers, world_size=1, batch=arguments.batch)
+                )
     show(tables, arguments.markdown)
 
 

@@ -8,6 +8,8 @@ behind a proxy, while a stream reads a whole pass.
 """
 
 import argparse
+import statistics
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Sequence
@@ -26,20 +28,22 @@ from shardkit.storage import local
 from shardkit.stream.piece import pieces_of
 from shardkit.stream.plan import Planner, Source
 from tools.bench.counting import CountedS3, bypass_proxies, counted_s3
+from tools.bench.datasets import multiply
 from tools.bench.tables import Table, megabytes, show
 
 SHUFFLES = (
     sk.Shuffle(kind="full"),
     *(
         sk.Shuffle(kind="block", block_rows=rows, window_blocks=blocks)
-        for rows, blocks in ((8, 1), (16, 1), (32, 1), (64, 1), (8, 4), (16, 4), (32, 4), (64, 16))
+        for rows, blocks in ((8, 1), (16, 1), (32, 1), (64, 1), (8, 4), (16, 4), (32, 2), (32, 4), (64, 16))
     ),
     sk.Shuffle(kind="none"),
 )
 NUM_GROUPS = 100  # of a column by which the packed order may be sorted, such as the speaker
 LONG_RUN = 16  # batches
 HELD_SAMPLES = 8_192  # what a stream holds has reached its height by then: each lane is past its first windows
-RATE_S = 6.0
+SIZES = (2, 4, 10, 20)  # times the 3,000 rows of the smallest dataset
+RATE_S, RATE_ROUNDS = 2.5, 3
 
 _Ints = NDArray[np.int64]
 
@@ -155,6 +159,14 @@ def name_of(shuffle: sk.Shuffle) -> str:
     return f"block {shuffle.block_rows} × {shuffle.window_blocks}" if shuffle.kind == "block" else shuffle.kind
 
 
+def parse_shuffle(text: str) -> sk.Shuffle:
+    """Return the shuffle of a command line: ``full``, ``none``, or ``32x4`` for blocks of 32 rows, windows of 4."""
+    if text in ("full", "none"):
+        return sk.Shuffle(kind="full" if text == "full" else "none")
+    rows, _, blocks = text.partition("x")
+    return sk.Shuffle(kind="block", block_rows=int(rows), window_blocks=int(blocks))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What one rank's share of a pass costs.
@@ -164,7 +176,6 @@ class Reading:
         bytes: What they returned.
         samples: Delivered.
         delivered: Bytes of the tars that hold what is delivered and nothing else.
-        samples_per_s: Wall-clock.
         held: Peak of what has been read and not yet decoded, in bytes.
     """
 
@@ -172,7 +183,6 @@ class Reading:
     bytes: int
     samples: int
     delivered: int
-    samples_per_s: float
     held: int
 
 
@@ -189,13 +199,11 @@ def reading(
     counted, stats = s3.counts.take()[".tar"], stream.stats()
     if (counted.requests, counted.bytes) != (stats["requests"], stats["bytes_read"]):
         raise SystemExit(f"{url}, {name_of(shuffle)}: the server counts {counted}, the stream {stats}")
-    past_proxy = sk.open(url, storage_options=s3.uncounted)
     return Reading(
         requests=counted.requests,
         bytes=counted.bytes,
         samples=stats["samples"],
         delivered=delivered_bytes(view, shuffle, crop=crop, world_size=world_size),
-        samples_per_s=_rate(_stream(past_proxy, shuffle, crop=crop, world_size=world_size, batch=batch)),
         held=_held(_stream(sk.open(folder), shuffle, crop=crop, world_size=world_size, batch=batch)),
     )
 
@@ -227,7 +235,7 @@ def _stream(view: sk.View, shuffle: sk.Shuffle, *, crop: Crop | None, world_size
 
 
 def _rate(stream: sk.Stream) -> float:
-    """Return samples a second, once reading ahead has filled up, to the end of the pass or for some seconds."""
+    """Return samples a second for some seconds, once reading ahead has filled up."""
     num_batches, began = 0, 0.0
     for number, _ in enumerate(stream):
         if number == 8:
@@ -236,6 +244,22 @@ def _rate(stream: sk.Stream) -> float:
         if began and time.perf_counter() - began > RATE_S:
             break
     return num_batches * stream.batch_size / (time.perf_counter() - began) if num_batches else float("nan")
+
+
+def rate_table(s3: CountedS3, folder: Path, shuffles: Sequence[sk.Shuffle], *, crop: Crop | None, batch: int) -> Table:
+    """Return samples a second of one rank, in rounds in which each shuffle has its turn: others may use the machine."""
+    table = Table(
+        f"`{folder.name}`, {'whole' if crop is None else f'{crop.duration_s:g} s crops'}, 1 rank, from S3",
+        ("shuffle", "samples/s: median", "least", "most"),
+    )
+    view = sk.open(f"s3://{folder.parent.name}/{folder.name}", storage_options=s3.uncounted)
+    rounds = [
+        [_rate(_stream(view, shuffle, crop=crop, world_size=1, batch=batch)) for shuffle in shuffles]
+        for _ in range(RATE_ROUNDS)
+    ]
+    for shuffle, rates in zip(shuffles, zip(*rounds, strict=True), strict=True):
+        table.add(name_of(shuffle), *(f"{rate:,.0f}" for rate in (statistics.median(rates), min(rates), max(rates))))
+    return table
 
 
 def _held(stream: sk.Stream) -> int:
@@ -263,7 +287,7 @@ def reading_table(
     ranks = "1 rank" if world_size == 1 else f"1 of {world_size} ranks"
     what = "whole" if crop is None else f"{crop.duration_s:g} s crops"
     size = len(sk.open(folder))
-    columns = ("shuffle", "requests a sample", "bytes read / delivered", "samples/s from S3", "held, MB")
+    columns = ("shuffle", "requests a sample", "bytes read / delivered", "held, MB")
     table = Table(f"`{folder.name}`, {size:,} rows, {what}, {ranks}, global batches of {batch}", columns)
     for shuffle in shuffles:
         found = reading(s3, folder, shuffle, crop=crop, world_size=world_size, batch=batch)
@@ -271,9 +295,26 @@ def reading_table(
             name_of(shuffle),
             f"{found.requests / found.samples:.4f}",
             f"{found.bytes / found.delivered:.3f}",
-            f"{found.samples_per_s:,.0f}",
             megabytes(found.held),
         )
+    return table
+
+
+def size_table(few: Path, times: Sequence[int], shuffles: Sequence[sk.Shuffle], *, batch: int) -> Table:
+    """Return requests a sample by the size of the dataset: where lanes' segments end, windows are cut."""
+    with tempfile.TemporaryDirectory(dir=few.parent, prefix="sizes-") as scratch:
+        views = [sk.open(multiply(few, Path(scratch) / str(number), number)) for number in times]
+        table = Table(
+            "Requests a sample by the number of rows, whole clips, 1 rank",
+            ["shuffle", *(f"{len(view):,} rows" for view in views)],
+        )
+        for shuffle in shuffles:
+            found = []
+            for view in views:
+                stream = _stream(view, shuffle, crop=None, world_size=1, batch=batch)
+                samples = sum(len(each.valid) for each in stream)
+                found.append(stream.stats()["requests"] / samples)
+            table.add(name_of(shuffle), *(f"{requests:.3f}" for requests in found))
     return table
 
 
@@ -288,6 +329,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256, help="samples of a global batch")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--datasets", nargs="+", default=["short", "many", "long"])
+    parser.add_argument(
+        "--shuffles",
+        type=parse_shuffle,
+        nargs="+",
+        default=SHUFFLES,
+        metavar="KIND",
+        help="to read: full, none, 32x4 ...",
+    )
     parser.add_argument("--crop", type=float, default=1.0, help="seconds of crops of the long clips")
     parser.add_argument("--markdown", type=Path, help="write the tables there, too")
     arguments = parser.parse_args()
@@ -300,10 +349,18 @@ def main() -> None:
         folder: Path = arguments.folder.resolve()
         with counted_s3(folder.parent) as s3:
             tables += [
-                reading_table(s3, folder / name, SHUFFLES, crop=crop, world_size=world_size, batch=arguments.batch)
+                reading_table(
+                    s3, folder / name, arguments.shuffles, crop=crop, world_size=world_size, batch=arguments.batch
+                )
                 for name in arguments.datasets
                 for crop in ((None,) if name != "long" else (None, sk.RandomCrop(arguments.crop)))
                 for world_size in (arguments.ranks if name != "many" else arguments.ranks[-1:])
+            ]
+            if (folder / "few").exists():
+                tables.append(size_table(folder / "few", SIZES, arguments.shuffles, batch=arguments.batch))
+            tables += [
+                rate_table(s3, folder / name, arguments.shuffles, crop=None, batch=arguments.batch)
+                for name in arguments.datasets
             ]
     show(tables, arguments.markdown)
 
