@@ -193,13 +193,16 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
         raise FormatError(f"{location}: its manifest names no shards of {', '.join(wanted)}; pack it again")
     with ThreadPoolExecutor(_INDEX_READERS) as pool:
         tables = list(pool.map(lambda shard: load_shard_index(location, shard), shards))
+    table = pa.concat_tables(tables).combine_chunks()
+    del tables
+    pa.default_memory_pool().release_unused()  # Arrow would keep what reading and joining took, more than the table
     return Catalog(
         location=location,
         manifest=manifest,
         split=split,
         splits=wanted,
         shards=shards,
-        table=pa.concat_tables(tables).combine_chunks(),
+        table=table,
         shard_of_row=np.repeat(np.arange(len(shards)), [shard.samples for shard in shards]),
     )
 
