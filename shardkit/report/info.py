@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shardkit.audio.facts import AudioFacts, reads_ranges
 from shardkit.report.summary import render
+from shardkit.stream.catalog import one_chunk
 from shardkit.stream.view import View
 
 __all__ = ["describe", "render"]
@@ -102,7 +103,7 @@ def _labels(table: pa.Table, vocabulary: Sequence[str]) -> dict[str, Any]:
 
 def _intervals(table: pa.Table, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return how many intervals there are of each name, on how many samples, and their hours."""
-    column = _one_chunk(table.column("intervals"))
+    column = one_chunk(table.column("intervals"))
     flat, parents = pc.list_flatten(column), pc.list_parent_indices(column).to_numpy()
     rates = pc.fill_null(table.column("sample_rate"), 1).to_numpy()
     frames = pc.subtract(flat.field("stop"), flat.field("start")).to_numpy(zero_copy_only=False)
@@ -129,7 +130,7 @@ def _field(view: View, name: str) -> dict[str, Any]:
         "bytes": int(columns.size[rows].sum()),
     }
     if columns.is_audio:
-        struct = _one_chunk(view.catalog.table.column(_HEAVY)).field(name)
+        struct = one_chunk(view.catalog.table.column(_HEAVY)).field(name)
         found["codecs"] = _codecs({fact: struct.field(fact) for fact in _CODEC_FACTS}, rows)
     if info.kind == "array" and len(rows):
         found["hop_s"] = columns.hop_s(int(rows[0]))
@@ -185,11 +186,6 @@ def _hours(column: pa.ChunkedArray) -> float:
 def _finite(column: pa.ChunkedArray) -> NDArray[np.float64]:
     values = column.drop_null().to_numpy().astype(np.float64)
     return np.asarray(values[np.isfinite(values)])
-
-
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    combined = column.combine_chunks()
-    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _rounded(value: float) -> float:

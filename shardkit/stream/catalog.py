@@ -144,8 +144,7 @@ class Catalog:
     @cached_property
     def fields(self) -> dict[str, FieldColumns]:
         """The columns of each field."""
-        column = self.table.column("fields").combine_chunks()
-        struct = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        struct = one_chunk(self.table.column("fields"))
         return {part.name: FieldColumns(part.name, struct.field(part.name)) for part in struct.type}
 
     @property
@@ -205,6 +204,14 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
         table=table,
         shard_of_row=np.repeat(np.arange(len(shards)), [shard.samples for shard in shards]),
     )
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array; ``combine_chunks`` would copy it even if it is one."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def load_shard_index(location: Location, shard: ShardInfo) -> pa.Table:

@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shardkit.core.errors import FormatError
-from shardkit.stream.catalog import Catalog
+from shardkit.stream.catalog import Catalog, one_chunk
 
 
 class LabelRows:
     """The class numbers of each row's labels."""
 
     def __init__(self, catalog: Catalog, classes: Sequence[str]) -> None:
-        column = _combined(catalog.table.column("labels"))
+        column = one_chunk(catalog.table.column("labels"))
         self._offsets = _offsets(column)
         self._classes = _numbers(pc.list_flatten(column), classes)
         if (self._classes < 0).any():
@@ -32,7 +32,7 @@ class IntervalRows:
     """The intervals of each row, in samples at the stored rate."""
 
     def __init__(self, catalog: Catalog, names: Sequence[str]) -> None:
-        column = _combined(catalog.table.column("intervals"))
+        column = one_chunk(catalog.table.column("intervals"))
         self._offsets = _offsets(column)
         flat = pc.list_flatten(column)
         self._names = _numbers(flat.field("name"), names)
@@ -56,11 +56,6 @@ class IntervalRows:
             first, last = max(self._starts[i], start) - start, min(self._stops[i], stop) - start
             if first < last:
                 target[self._names[i], first * den // num : -(-last * den // num)] = 1.0
-
-
-def _combined(column: pa.ChunkedArray) -> pa.ListArray:
-    combined = column.combine_chunks()
-    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _offsets(column: pa.ListArray) -> NDArray[np.int64]:
