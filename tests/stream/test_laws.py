@@ -192,7 +192,7 @@ def test_a_resumed_stream_reads_no_more_for_its_first_batch_than_a_new_one(views
         options = {"crop": sk.RandomCrop(0.1), "shuffle": shuffle, "sample_rate": 8000, "channels": 1}
         stream = sk.Stream(chosen, batch_size=GLOBAL_BATCH, rank=0, world_size=1, **options)
         stream.load_state_dict(stream.state_at(position))
-        next(stream.batches(stream.position))
+        (_,) = stream.batches(position, end=position + GLOBAL_BATCH)  # no batch ahead of it, of which some may be read
         return stream.stats()["requests"], stream.stats()["bytes_read"]
 
     half = GLOBAL_BATCH * (27_628 // GLOBAL_BATCH // 2)
