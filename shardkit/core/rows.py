@@ -58,8 +58,8 @@ class RowSpace:
             order = np.argsort(factors, kind="stable")
             num_parts = None if num_parts is None else num_parts[order]
             self._repeats = _Repeats.of(factors[order], num_parts, order)
-        self._ends = None if num_parts is None else np.cumsum(num_parts)
-        num_items = num_recordings if self._ends is None else int(self._ends[-1]) if len(self._ends) else 0
+        self._begins = None if num_parts is None else np.cumsum(num_parts) - num_parts
+        num_items = num_recordings if num_parts is None else int(num_parts.sum())
         self.num_rows: int = num_items if self._repeats is None else self._repeats.num_rows
 
     def locate(self, rows: _Ints, *, passes: _Ints, key: int) -> tuple[_Ints, _Ints]:
@@ -74,11 +74,11 @@ class RowSpace:
             For each row, the recording and the part of it, (row,) each.
         """
         items = rows if self._repeats is None else self._repeats.items(rows, passes, key)
-        if self._ends is None:
+        if self._begins is None:
             recordings, parts = items, np.zeros_like(items)
         else:
-            recordings = np.searchsorted(self._ends, items, side="right")
-            parts = items - np.concatenate([[0], self._ends])[recordings]
+            recordings = np.searchsorted(self._begins, items, side="right") - 1
+            parts = items - self._begins[recordings]
         return recordings if self._repeats is None else self._repeats.order[recordings], parts
 
 

@@ -64,18 +64,25 @@ class Leftover:
     Attributes:
         passes: The pass of each interval, (interval,).
         starts: Where it starts in its pass, (interval,).
-        ends: Where it ends in the concatenation of all intervals, (interval,), ascending.
+        begins: Where it begins in the concatenation of all intervals, (interval,), ascending.
     """
 
     passes: _Ints
     starts: _Ints
-    ends: _Ints
+    begins: _Ints
+
+    @classmethod
+    def of(cls, intervals: _Ints) -> "Leftover | None":
+        """Return the leftover of intervals (pass, start, stop), none of them empty; None if there are none."""
+        if not len(intervals):
+            return None
+        lengths = intervals[:, 2] - intervals[:, 1]
+        return cls(passes=intervals[:, 0], starts=intervals[:, 1], begins=np.cumsum(lengths) - lengths)
 
     def places(self, index: _Ints) -> tuple[_Ints, _Ints]:
         """Return pass and offset in it of places in the concatenation."""
-        interval = np.searchsorted(self.ends, index, side="right")
-        before = np.concatenate([[0], self.ends])[interval]
-        return self.passes[interval], self.starts[interval] + index - before
+        interval = np.searchsorted(self.begins, index, side="right") - 1
+        return self.passes[interval], self.starts[interval] + index - self.begins[interval]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -209,7 +216,6 @@ class Progress:
         num_left = np.array([_total(left) for left in self.left], dtype=np.int64)
         left_bounds = _shared_out(num_left, mixture)
         left_starts = left_bounds[:-1] + np.cumsum(num_left) - num_left
-        intervals = np.concatenate(self.left)
         keys = hash64(seed, np.array([key_of(source.name) for source in sources], dtype=np.uint64))
         of_small = small[source]
         return StageTables(
@@ -228,11 +234,7 @@ class Progress:
             num_rows=num_rows[source],
             key=keys[source],
             small=small,
-            leftover=Leftover(
-                passes=intervals[:, 0], starts=intervals[:, 1], ends=np.cumsum(intervals[:, 2] - intervals[:, 1])
-            )
-            if len(intervals)
-            else None,
+            leftover=Leftover.of(np.concatenate(self.left)),
         )
 
     def after(self, tables: StageTables, stop: int, sources: Sequence[SourceRows]) -> "Progress":

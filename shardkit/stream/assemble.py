@@ -220,7 +220,7 @@ class Assembler:
         longest = int(lengths.max()) if crop_s is None else round(crop_s * rate)
         shape = (len(plan.draws), self._options.channels, longest)
         return AudioBuffers(
-            fields={name: np.zeros(shape, dtype=np.float32) for name in (PRIMARY, *self._audio_fields)},
+            fields={name: np.zeros(shape, dtype=np.float32) for name in self.audio_fields},
             lengths=np.minimum(lengths, longest),
             sample_rate=rate,
         )

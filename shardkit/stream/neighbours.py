@@ -19,33 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.errors import ShardkitError
-from shardkit.core.ranges import coalesce
-from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.storage.traffic import Traffic
-from shardkit.stream.piece import Piece, pieces_of
+from shardkit.stream.piece import Join, Piece, joined, pieces_of
 from shardkit.stream.plan import Planner, Source
-
-# Bytes worth fetching in vain to save a request. Between neighbours in a tar lie headers and the sample's KEY.json, two
-# or three KB; more may be what another rank reads as well.
-MAX_GAP = 4 * 1024
-MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
 
 
 class SharedRead:
     """Bytes [lo, hi) of a tar, read by whoever needs them first and kept until all who wait for them have come.
 
     Args:
-        tar: Where.
-        lo, hi: What.
-        num_waiting: Pieces that will be taken from it.
+        join: Where, and the pieces that will be taken from it.
         traffic: Counts the request.
     """
 
-    def __init__(self, tar: Location, lo: int, hi: int, num_waiting: int, traffic: Traffic) -> None:
-        self.lo, self.hi = lo, hi
-        self.num_waiting = num_waiting
-        self._tar = tar
+    def __init__(self, join: Join, traffic: Traffic) -> None:
+        self.size = join.hi - join.lo
+        self.num_waiting = len(join.pieces)
+        self._join = join
         self._traffic = traffic
         self._lock = threading.Lock()
         self._data: memoryview | None = None
@@ -58,8 +49,9 @@ class SharedRead:
         """
         with self._lock:
             if self._data is None:
-                self._data = memoryview(read_range(self._tar, self.lo, self.hi, traffic=self._traffic))
-            return self._data[piece.lo - self.lo : piece.hi - self.lo]
+                join = self._join
+                self._data = memoryview(read_range(join.tar, join.lo, join.hi, traffic=self._traffic))
+            return self._join.slice_of(piece, self._data)
 
 
 class NeighbourReads:
@@ -116,7 +108,7 @@ class NeighbourReads:
             if shared is not None:
                 shared.num_waiting -= 1
                 if not shared.num_waiting:
-                    self._held -= shared.hi - shared.lo
+                    self._held -= shared.size
         return planned
 
     def _plan(self, position: int) -> None:
@@ -128,13 +120,14 @@ class NeighbourReads:
             pieces = self._pieces(positions)
         except ShardkitError:
             return  # each is read alone, and the one that can't be is reported when it is due
-        reads = [read for tar in {piece.tar for _, piece in pieces} for read in self._joined(tar, pieces)]
-        held = sum(shared.hi - shared.lo for shared, _ in reads if shared is not None)
+        joins = joined(pieces)
+        held = sum(join.hi - join.lo for join in joins if len(join.pieces) > 1)
         affordable = self._held + held <= self._memory
         self._held += held * affordable
-        for shared, joined in reads:
-            for at, piece in joined:
-                self._waiting.setdefault(at, []).append((piece, shared if affordable else None))
+        for join in joins:
+            shared = SharedRead(join, self._traffic) if affordable and len(join.pieces) > 1 else None
+            for at, piece in join.pieces:
+                self._waiting.setdefault(at, []).append((piece, shared))
 
     def _mine(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which positions this iteration delivers."""
@@ -148,22 +141,4 @@ class NeighbourReads:
             catalog = self._sources[draw.source].catalog
             for piece in pieces_of(catalog, self._fields, draw.row, draw.start, draw.stop):
                 found.append((position, piece))
-        return found
-
-    def _joined(
-        self, tar: Location, pieces: Sequence[tuple[int, Piece]]
-    ) -> list[tuple[SharedRead | None, list[tuple[int, Piece]]]]:
-        """Return the pieces that lie in one tar by the read that holds them; None for one that is read alone."""
-        pieces = [(at, piece) for at, piece in pieces if piece.tar == tar]
-        merged = coalesce(
-            np.array([piece.lo for _, piece in pieces]),
-            np.array([piece.hi for _, piece in pieces]),
-            max_gap=MAX_GAP,
-            max_size=MAX_READ,
-        )
-        found = []
-        for group, (lo, hi) in enumerate(zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)):
-            members = [pieces[index] for index in np.flatnonzero(merged.group_of == group)]
-            shared = SharedRead(tar, lo, hi, len(members), self._traffic) if len(members) > 1 else None
-            found.append((shared, members))
         return found

@@ -1,6 +1,6 @@
 """A piece of audio: some samples of one member, the bytes that hold them, and how those are decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 
 from shardkit.audio.decode import AudioMember, byte_range, decode
 from shardkit.core.errors import CorruptDataError, ShardkitError
+from shardkit.core.ranges import coalesce
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.storage.traffic import Traffic
 from shardkit.stream.catalog import Catalog, located
+
+# Bytes worth fetching in vain to save a request. Between neighbours in a tar lie headers and the sample's KEY.json, two
+# or three KB; more may be what another rank reads as well.
+MAX_GAP = 4 * 1024
+MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,40 @@ def pieces_of(catalog: Catalog, fields: Sequence[str], row: int, start: int, sto
         if first < last:
             pieces.append(Piece.of(catalog, field, row, first, last))
     return pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Bytes [lo, hi) of a tar that hold some pieces; each comes with the number that it was asked for with."""
+
+    tar: Location
+    lo: int
+    hi: int
+    pieces: list[tuple[int, Piece]]
+
+    def slice_of(self, piece: Piece, data: memoryview) -> memoryview:
+        """Return the bytes of a piece from those of the join."""
+        return data[piece.lo - self.lo : piece.hi - self.lo]
+
+
+def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
+    """Return what to read for some pieces, tar by tar: those that touch, or nearly, are read together."""
+    by_tar: dict[Location, list[tuple[int, Piece]]] = {}
+    for number, piece in pieces:
+        by_tar.setdefault(piece.tar, []).append((number, piece))
+    joins = []
+    for tar, listed in by_tar.items():
+        merged = coalesce(
+            np.array([piece.lo for _, piece in listed]),
+            np.array([piece.hi for _, piece in listed]),
+            max_gap=MAX_GAP,
+            max_size=MAX_READ,
+        )
+        of_tar = [Join(tar, int(lo), int(hi), []) for lo, hi in zip(merged.starts, merged.stops, strict=True)]
+        for asked, group in zip(listed, merged.group_of, strict=True):
+            of_tar[group].pieces.append(asked)
+        joins += of_tar
+    return joins
 
 
 def read_audio(catalog: Catalog, field: str, row: int, start: int, stop: int) -> NDArray[np.float32]:

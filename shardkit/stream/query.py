@@ -31,6 +31,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: pc.multiply_checked,
     ast.Div: lambda left, right: pc.divide(pc.cast(left, pa.float64()), pc.cast(right, pa.float64())),
 }
+_TYPE_FAULTS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 _METHODS: dict[str, Callable[..., Any]] = {
     "startswith": lambda text, part: pc.starts_with(text, pattern=part),
     "endswith": lambda text, part: pc.ends_with(text, pattern=part),
@@ -69,7 +70,7 @@ def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
         raise InputError(f"where({condition!r}): {_syntax_fault(condition, err)}") from err
     try:
         result = _Evaluator(table, condition).visit(tree.body)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as err:
+    except _TYPE_FAULTS as err:
         raise InputError(f"where({condition!r}): these types can't be compared: {err}") from err
     except (AttributeError, TypeError, OverflowError, RecursionError) as err:
         raise InputError(f"where({condition!r}): not a condition over the columns: {err}; use {_ALLOWED}") from err
@@ -155,7 +156,7 @@ class _Evaluator(ast.NodeVisitor):
             right = self.visit(right_node)
             try:
                 part = self._compare(left, op, right, node)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as err:
+            except _TYPE_FAULTS as err:
                 types = " and ".join(_type_name(value) for value in (left, right))
                 raise self._fault(node, f"these types can't be compared: {types}") from err
             result = part if result is None else pc.and_kleene(result, part)

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from shardkit.audio.resample import mix_channels, resample
 from shardkit.core.errors import AudioError, FormatError, NotFoundError, ShardkitError
-from shardkit.core.ranges import coalesce
-from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.storage.traffic import Traffic
-from shardkit.stream.neighbours import MAX_GAP, MAX_READ, NeighbourReads, SharedRead
-from shardkit.stream.piece import Piece, pieces_of
+from shardkit.stream.neighbours import NeighbourReads, SharedRead
+from shardkit.stream.piece import Join, Piece, joined, pieces_of
 from shardkit.stream.plan import BatchPlan, Source
 
 # What is wrong with a sample and not with the storage: an outage is no reason to go on without a sample.
@@ -49,14 +47,6 @@ class AudioBuffers:
                 self.fields[name] = np.pad(field, ((0, 0), (0, 0), (0, missing)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A piece of audio for place ``index`` of the batch."""
-
-    index: int
-    piece: Piece
-
-
 def start_reading(
     plan: BatchPlan,
     indices: Iterable[int],
@@ -84,7 +74,7 @@ def start_reading(
         What is done by now and by then. Each result lists the samples that can't be read; errors that are no fault
         of a sample are raised.
     """
-    by_tar: dict[Location, list[_Request]] = {}
+    alone: list[tuple[int, Piece]] = []
     jobs: list[Future[Faults]] = []
     for index in indices:
         draw = plan.draws[index]
@@ -99,66 +89,46 @@ def start_reading(
                 continue
             planned = [(piece, None) for piece in pieces]
         for piece, shared in planned:
-            request = _Request(index, piece)
             if shared is None:
-                by_tar.setdefault(piece.tar, []).append(request)
+                alone.append((index, piece))
             else:
-                jobs.append(executor.submit(_fill_shared, shared, request, buffers, traffic))
-    for tar, listed in by_tar.items():
-        for lo, hi, requests in _together(listed):
-            jobs.append(executor.submit(_fill, tar, lo, hi, requests, buffers, traffic))
+                jobs.append(executor.submit(_fill_shared, shared, index, piece, buffers, traffic))
+    jobs += [executor.submit(_fill, join, buffers, traffic) for join in joined(alone)]
     return jobs
 
 
-def _together(requests: Sequence[_Request]) -> list[tuple[int, int, list[_Request]]]:
-    """Return (lo, hi, requests) for each read of one tar: requests that lie close share one."""
-    merged = coalesce(
-        np.array([request.piece.lo for request in requests]),
-        np.array([request.piece.hi for request in requests]),
-        max_gap=MAX_GAP,
-        max_size=MAX_READ,
-    )
-    reads: list[tuple[int, int, list[_Request]]] = [
-        (int(lo), int(hi), []) for lo, hi in zip(merged.starts, merged.stops, strict=True)
-    ]
-    for request, group in zip(requests, merged.group_of, strict=True):
-        reads[group][2].append(request)
-    return reads
-
-
-def _fill(
-    tar: Location, lo: int, hi: int, requests: Sequence[_Request], buffers: AudioBuffers, traffic: Traffic
-) -> Faults:
+def _fill(join: Join, buffers: AudioBuffers, traffic: Traffic) -> Faults:
     try:
-        data = memoryview(read_range(tar, lo, hi, traffic=traffic))
+        data = memoryview(read_range(join.tar, join.lo, join.hi, traffic=traffic))
     except SAMPLE_FAULTS as err:
-        if len(requests) == 1:
-            return [(requests[0].index, requests[0].piece.explained(err))]
-        alone = ((request, request.piece.lo, request.piece.hi) for request in requests)  # some may be there
-        return [fault for request, lo, hi in alone for fault in _fill(tar, lo, hi, [request], buffers, traffic)]
+        if len(join.pieces) == 1:
+            ((index, piece),) = join.pieces
+            return [(index, piece.explained(err))]
+        return [fault for index, piece in join.pieces for fault in _fill_alone(index, piece, buffers, traffic)]
     return [
-        fault
-        for request in requests
-        for fault in _decode(request, data[request.piece.lo - lo : request.piece.hi - lo], buffers)
+        fault for index, piece in join.pieces for fault in _decode(index, piece, join.slice_of(piece, data), buffers)
     ]
 
 
-def _fill_shared(shared: SharedRead, request: _Request, buffers: AudioBuffers, traffic: Traffic) -> Faults:
+def _fill_alone(index: int, piece: Piece, buffers: AudioBuffers, traffic: Traffic) -> Faults:
+    """Read one piece by itself: where those that it was joined with can't be read, it may be there."""
+    return _fill(Join(piece.tar, piece.lo, piece.hi, [(index, piece)]), buffers, traffic)
+
+
+def _fill_shared(shared: SharedRead, index: int, piece: Piece, buffers: AudioBuffers, traffic: Traffic) -> Faults:
     try:
-        data = shared.bytes_of(request.piece)
+        data = shared.bytes_of(piece)
     except SAMPLE_FAULTS:
-        piece = request.piece
-        return _fill(piece.tar, piece.lo, piece.hi, [request], buffers, traffic)
-    return _decode(request, data, buffers)
+        return _fill_alone(index, piece, buffers, traffic)
+    return _decode(index, piece, data, buffers)
 
 
-def _decode(request: _Request, data: memoryview, buffers: AudioBuffers) -> Faults:
-    piece = request.piece
+def _decode(index: int, piece: Piece, data: memoryview, buffers: AudioBuffers) -> Faults:
     try:
         samples = piece.decode(data)
     except SAMPLE_FAULTS as err:
-        return [(request.index, err)]
-    target = buffers.fields[piece.field][request.index]
+        return [(index, err)]
+    target = buffers.fields[piece.field][index]
     rate = piece.member.facts.sample_rate
     samples = mix_channels(samples, target.shape[0])
     if rate != buffers.sample_rate:
