@@ -72,26 +72,16 @@ def make_dataset(
     return target
 
 
-def make_short(target: Path, recordings: Path | None = None) -> Path:
-    """Pack the clips of about half a second that are read whole."""
+def make_short(
+    target: Path, recordings: Path | None = None, *, num_rows: int = SHORT_ROWS, shard_bytes: int = 8_000_000
+) -> Path:
+    """Pack clips of about half a second, which are read whole."""
     return make_dataset(
         target,
-        num_rows=SHORT_ROWS,
+        num_rows=num_rows,
         duration_s=SHORT_S if recordings is None else 30.0,
         sample_rate_hz=8_000,
-        shard_bytes=8_000_000,
-        recordings=recordings,
-    )
-
-
-def make_few(target: Path, recordings: Path | None = None) -> Path:
-    """Pack so few short clips that the lanes of a stream walk through them together."""
-    return make_dataset(
-        target,
-        num_rows=FEW_ROWS,
-        duration_s=SHORT_S if recordings is None else 30.0,
-        sample_rate_hz=8_000,
-        shard_bytes=2_000_000,
+        shard_bytes=shard_bytes,
         recordings=recordings,
     )
 
@@ -169,7 +159,9 @@ def main() -> None:
     parser.add_argument("--music", type=Path, help="folder of long recordings to cut excerpts from (default: noise)")
     arguments = parser.parse_args()
     print(short := make_short(arguments.folder / "short", arguments.digits))
-    print(make_few(arguments.folder / "few", arguments.digits))
+    # So few that the lanes of a stream walk through them together.
+    few = arguments.folder / "few"
+    print(make_short(few, arguments.digits, num_rows=FEW_ROWS, shard_bytes=2_000_000))
     print(multiply(short, arguments.folder / "many", MANY_TIMES))
     print(make_long(arguments.folder / "long", arguments.music))
 
