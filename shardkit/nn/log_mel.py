@@ -71,9 +71,6 @@ class LogMel(nn.Module):
         floor: float = 1e-10,
     ) -> None:
         super().__init__()
-        whole = {"sample_rate": sample_rate, "n_fft": n_fft, "hop_length": hop_length, "n_mels": n_mels}
-        for name, value in (whole if win_length is None else whole | {"win_length": win_length}).items():
-            checked_whole(value, name)
         filters = mel_filters(
             sample_rate=sample_rate,
             n_fft=n_fft,
@@ -140,15 +137,14 @@ def log_mel(audio: Tensor, *, window: Tensor, filters: Tensor, hop_length: int, 
 
 def _centred_hann(win_length: int | None, n_fft: int) -> Tensor:
     """Return a periodic Hann window in the middle of ``n_fft`` samples, where torch.stft puts a shorter window."""
-    length = n_fft if win_length is None else win_length
-    if not 1 <= length <= n_fft:
+    length = n_fft if win_length is None else checked_whole(win_length, "win_length")
+    if length > n_fft:
         raise InputError(f"win_length is {length}; it must be from 1 to n_fft, which is {n_fft}")
     left = (n_fft - length) // 2
     return nn.functional.pad(torch.hann_window(length), (left, n_fft - length - left))
 
 
 def _check(hop_length: int, floor: float) -> None:
-    if hop_length < 1:
-        raise InputError(f"hop_length is {hop_length}; it must be at least 1")
+    checked_whole(hop_length, "hop_length")
     if not 0.0 < floor < float("inf"):
         raise InputError(f"floor is {floor:g}; it must be a positive power, like 1e-10")

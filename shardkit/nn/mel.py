@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shardkit.core.checks import checked_whole
 from shardkit.core.errors import InputError
 
 MelScale = Literal["htk", "slaney"]
@@ -65,8 +66,9 @@ def mel_filters(
     >>> mel_filters(sample_rate=16_000, n_fft=400, n_mels=80).shape
     torch.Size([80, 201])
     """
+    for name, size in (("sample_rate", sample_rate), ("n_fft", n_fft), ("n_mels", n_mels)):
+        checked_whole(size, name)
     f_max = sample_rate / 2 if f_max is None else f_max
-    _check_sizes(sample_rate=sample_rate, n_fft=n_fft, n_mels=n_mels)
     _check_range(f_min, f_max, sample_rate)
     _check_choices(norm, mel_scale)
     bins_hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
@@ -103,12 +105,6 @@ def _warn_of_empty_bands(weights: NDArray[np.float64], n_fft: int) -> None:
             f"n_fft={n_fft} and will always be at the floor; raise n_fft or lower n_mels",
             stacklevel=4,  # past this function, mel_filters and LogMel, to who chose the options
         )
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1")
 
 
 def _check_range(f_min: float, f_max: float, sample_rate: int) -> None:
