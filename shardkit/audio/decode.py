@@ -62,7 +62,13 @@ def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
 
 
 def decode(
-    member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int
+    member: AudioMember,
+    data: bytes | memoryview,
+    data_start: int,
+    start: int,
+    stop: int,
+    *,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return samples [start, stop), decoded from the bytes that ``byte_range`` names or more.
 
@@ -72,16 +78,17 @@ def decode(
         data_start: Offset of ``data`` in the member.
         start: First sample.
         stop: One past the last sample.
+        out: Where to put the samples, (channel, time); None: into a new, contiguous array.
 
     Returns:
-        PCM, full scale 1, (channel, time), contiguous. Floats keep values beyond full scale.
+        PCM, full scale 1, (channel, time). Floats keep values beyond full scale.
 
     Raises:
         InputError: [start, stop) is empty or not within the recording.
         AudioError: The bytes are damaged or too few.
         FormatError: What is known of the member contradicts its size.
     """
-    return pcm.to_float32(_decode_native(member, data, data_start, start, stop))
+    return pcm.to_float32(_decode_native(member, data, data_start, start, stop), out)
 
 
 def decode_pcm(

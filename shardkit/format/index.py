@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardkit.core.errors import CorruptDataError, FormatError
+from shardkit.format.arrays import ArrayLayout
 from shardkit.format.hashing import file_hash
 from shardkit.format.manifest import FieldKind
 
@@ -35,9 +36,11 @@ _AUDIO_FACTS = [
 ]
 # Large: in memory a dataset's tracks are one array, and a small one ends at 2 GiB: 60,000 hours at 10 bytes a second.
 _AUDIO_TRACKS = [("seek_table", pa.large_binary()), ("loudness_track", pa.large_binary())]
+# Where the rows of an array lie; null where they can't be read by their bytes alone.
+_ARRAY_LAYOUT = [("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("data_offset", pa.int64())]
 _MEMBER_TYPES: dict[FieldKind, pa.DataType] = {
     "audio": pa.struct(_PLACE + _AUDIO_FACTS + _AUDIO_TRACKS),
-    "array": pa.struct([*_PLACE, ("hop_s", pa.float64())]),
+    "array": pa.struct([*_PLACE, ("hop_s", pa.float64()), *_ARRAY_LAYOUT]),
     "text": pa.struct(_PLACE),
     "json": pa.struct(_PLACE),
     "binary": pa.struct(_PLACE),
@@ -75,6 +78,7 @@ class MemberEntry:
     xxh3: int
     audio: AudioEntry | None = None
     hop_s: float | None = None
+    array: ArrayLayout | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,8 @@ def _as_dict(row: IndexRow) -> dict[str, Any]:
 
 def _member_dict(member: MemberEntry) -> dict[str, Any]:
     facts: dict[str, Any] = {"hop_s": member.hop_s}
+    if member.array is not None:
+        facts |= {name: getattr(member.array, name) for name, _ in _ARRAY_LAYOUT}
     if member.audio is not None:
         facts |= {name: getattr(member.audio, name) for name, _ in _AUDIO_FACTS + _AUDIO_TRACKS}
     return {

@@ -13,8 +13,8 @@ from shardkit.audio.facts import AudioFacts
 from shardkit.audio.seektable import SeekTable
 from shardkit.audio.transcode import Encoded, analyse
 from shardkit.core.loudness import ABSOLUTE_GATE_LUFS
+from shardkit.format.arrays import check_rows, read_array
 from shardkit.format.manifest import FieldKind
-from shardkit.stream.sample import load_array
 
 # Another processor, or another version of a decoder or a filter, may round the other way.
 _TRACK_STEPS = 1
@@ -39,13 +39,23 @@ def content_problems(
         if kind == "audio":
             yield from _audio_problems(entry, data)
         elif kind == "array":
-            load_array(data, entry.get("hop_s"), 0.0, 0.0, where="array")
+            yield from _array_problems(entry, data)
         elif kind == "json":
             yield from _json_problems(json.loads(data), labels)
         elif kind == "text":
             data.decode()
     except ValueError as err:  # what all decoders raise on damage, ours and the standard library's
         yield str(err)
+
+
+def _array_problems(entry: Mapping[str, Any], data: bytes) -> Iterator[str]:
+    """Yield where the index says of an array other than what its own header does."""
+    array, layout = read_array(data)
+    check_rows(array, entry.get("hop_s"))
+    found = None if layout is None else (layout.dtype, list(layout.shape), layout.data_offset)
+    told = tuple(entry.get(name) for name in ("dtype", "shape", "data_offset"))
+    if told != (found or (None, None, None)):
+        yield f"its rows lie as {found}, the index has {told}"
 
 
 def _json_problems(content: Any, labels: Sequence[str] | None) -> Iterator[str]:

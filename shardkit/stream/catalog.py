@@ -18,6 +18,7 @@ from shardkit.audio.facts import AudioFacts
 from shardkit.audio.seektable import SeekTable
 from shardkit.core.errors import AudioError, CorruptDataError, FormatError, InputError
 from shardkit.core.loudness import dequantise
+from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import load_index
 from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
 from shardkit.storage.location import Location
@@ -66,10 +67,10 @@ class FieldColumns:
         """Return all that the index says of one member."""
         return self._struct[row].as_py()  # type: ignore[no-any-return]
 
-    def member(self, row: int) -> AudioMember:
-        """Return what a decoder needs to know of an audio member."""
+    def member(self, row: int, *, with_table: bool = True) -> AudioMember:
+        """Return what a decoder needs to know of an audio member; without its seek table it is read whole."""
         value = {name: self._column(name)[row].as_py() for name in _DECODER_COLUMNS}
-        table = value["seek_table"]
+        table = value["seek_table"] if with_table else None
         return AudioMember(
             facts=AudioFacts(
                 codec=value["codec"],
@@ -92,6 +93,21 @@ class FieldColumns:
     def hop_s(self, row: int) -> float | None:
         """Return the seconds from row to row of an array member; None if it has no time axis."""
         return self._column("hop_s")[row].as_py()  # type: ignore[no-any-return]
+
+    def layout(self, row: int) -> ArrayLayout | None:
+        """Return where the rows of an array member lie; None where they can't be read by their bytes alone."""
+        dtype = self._column("dtype")[row].as_py()
+        if dtype is None:
+            return None
+        return ArrayLayout(dtype, tuple(self._column("shape")[row].as_py()), self._column("data_offset")[row].as_py())
+
+    def row_kinds(self, rows: NDArray[np.int64]) -> set[tuple[str, tuple[int, ...], float] | None]:
+        """Return the type, shape and hop of the rows of some arrays; None where rows can't be told apart."""
+        taken = pa.table({name: self._column(name) for name in ("dtype", "shape", "hop_s")}).take(pa.array(rows))
+        kinds = set()
+        for dtype, shape, hop_s in zip(*(column.to_pylist() for column in taken.columns), strict=True):
+            kinds.add(None if dtype is None or hop_s is None else (dtype, tuple(shape[1:]), hop_s))
+        return kinds
 
     def hash(self, row: int) -> int:
         """Return the recorded xxh3 of a member."""
