@@ -55,18 +55,30 @@ def read_bytes(location: Location, *, traffic: Traffic | None = None) -> bytes:
     return data
 
 
-def read_range(location: Location, start: int, stop: int, *, traffic: Traffic | None = None) -> bytes:
+def read_range(
+    location: Location, start: int, stop: int, *, expected_size: int | None = None, traffic: Traffic | None = None
+) -> bytes:
     """Return exactly the bytes [start, stop) of a file, by one request without read-ahead.
 
+    Args:
+        location: The file.
+        start: First byte.
+        stop: The byte after the last.
+        expected_size: Bytes that the whole file has by its index. Where the answer tells another size, or that the
+            file was replaced since this process first read it (by ETag or date), that is an error even if the range
+            is there; S3, plain HTTP and local files tell, other stores don't.
+        traffic: Counts the request.
+
     Raises:
-        CorruptDataError: The file ends before ``stop``.
+        CorruptDataError: The file ends before ``stop``, or is not the expected one.
+        StorageError: It can't be read, see above; or the server ignores ranges and ``start`` lies far behind.
     """
     if not 0 <= start <= stop:
         raise InputError(f"{location}: bytes {start:,} to {stop:,} are no range; give 0 <= start <= stop")
     if start == stop:
         return b""
     with _explained(location, "read"):
-        data = _backend(location).read_range(location, start, stop)
+        data = _backend(location).read_range(location, start, stop, expected_size)
     if traffic is not None:
         traffic.add(len(data))
     if len(data) != stop - start:

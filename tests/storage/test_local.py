@@ -65,8 +65,8 @@ def test_concurrent_reads_with_two_descriptors_read_the_right_files(tmp_path: Pa
     descriptors = Descriptors(capacity=2)
 
     def read(number: int) -> bool:
-        with descriptors.borrow(str(tmp_path / str(number % 16))) as descriptor:
-            return os.pread(descriptor, 100, number % 900) == bytes([number % 16]) * 100
+        with descriptors.borrow(str(tmp_path / str(number % 16))) as file:
+            return os.pread(file.descriptor, 100, number % 900) == bytes([number % 16]) * 100
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(read, range(4000)))
@@ -81,11 +81,11 @@ def test_descriptor_in_use_outlives_its_eviction(tmp_path: Path) -> None:
     with descriptors.borrow(str(tmp_path / "a")) as first:
         for name in "bc":
             with descriptors.borrow(str(tmp_path / name)) as other:
-                assert os.pread(other, 1, 0) == name.encode()
+                assert os.pread(other.descriptor, 1, 0) == name.encode()
         descriptors.forget(str(tmp_path / "a"))
-        assert os.pread(first, 1, 0) == b"a"
+        assert os.pread(first.descriptor, 1, 0) == b"a"
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(first)
+        os.fstat(first.descriptor)
 
 
 def test_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
