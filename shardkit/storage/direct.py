@@ -37,7 +37,10 @@ _CHUNK = 1 << 20  # read at once of what is thrown away
 _MAX_FAILURE = 64 << 10  # bytes read of the body of a refusal
 _GIVE_UP_AFTER = 3  # refusals in a row that fsspec's client could do without
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})  # as in faults.TRANSIENT
-_ONCE: dict[str, Any] = {"preload_content": False, "decode_content": False, "redirect": False, "retries": False}
+_ONCE: dict[str, Any] = {
+    **{"preload_content": False, "decode_content": False, "redirect": False, "retries": False},
+    "assert_same_host": False,  # a proxy is asked for the URLs of others
+}
 _LOG = logging.getLogger("shardkit")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shardkit.core.errors import AccessError, NotFoundError, StorageError
+from shardkit.core.errors import AccessError, CorruptDataError, NotFoundError, StorageError
 from shardkit.storage.descriptors import Descriptors
 from shardkit.storage.location import locate
 from shardkit.storage.store import (
@@ -86,6 +86,18 @@ def test_descriptor_in_use_outlives_its_eviction(tmp_path: Path) -> None:
         assert os.pread(first.descriptor, 1, 0) == b"a"
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(first.descriptor)
+
+
+def test_file_that_another_process_replaced_is_read_for_its_own_index(tmp_path: Path) -> None:
+    shard = locate(tmp_path / "shard.tar")
+    shard.local_path.write_bytes(b"old")
+    assert read_range(shard, 0, 3, expected_size=3) == b"old"
+    (tmp_path / "new").write_bytes(b"newer")
+    (tmp_path / "new").rename(shard.local_path)
+    assert read_range(shard, 0, 3, expected_size=3) == b"old"  # a run goes on with what it has open
+    assert read_range(shard, 0, 3, expected_size=5) == b"new"  # the dataset opened anew
+    with pytest.raises(CorruptDataError, match="has 5 bytes, its index says 3; it was replaced or is still"):
+        read_range(shard, 0, 3, expected_size=3)
 
 
 def test_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
