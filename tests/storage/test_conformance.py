@@ -228,7 +228,7 @@ class SharedConformance(Conformance):
     def test_file_must_have_the_size_its_index_says(self, folder: Location) -> None:
         write_bytes(folder / "x", DATA)
         assert read_range(folder / "x", 5, 9, expected_size=1024) == DATA[5:9]
-        for start, stop, expected in ((5, 9, 1025), (5, 9, 1023), (1000, 1030, 1030), (2000, 2001, 3000)):
+        for start, stop, expected in ((5, 9, 1025), (5, 9, 1023), (1000, 1030, 1030)):
             with pytest.raises(
                 CorruptDataError, match=rf"the tar has 1,024 bytes, its index says {expected:,}; it was"
             ):
