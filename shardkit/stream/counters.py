@@ -27,7 +27,7 @@ class SourceCounts:
             "requests": self.asked.requests,
             "bytes_read": self.asked.bytes_read,
             "bytes_used": self.used.bytes_read,
-            "storage_s": 0.0,
+            "storage_s": round(self.asked.seconds, 6),
         }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from shardkit.core.errors import AudioError, FormatError, NotFoundError
 from shardkit.core.ranges import Limits, coalesce
+from shardkit.storage.cost import cost_of
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
 from shardkit.stream.catalog import Catalog
@@ -68,7 +69,7 @@ def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
         merged = coalesce(
             np.array([piece.lo for _, piece in listed]),
             np.array([piece.hi for _, piece in listed]),
-            Limits(free_gap=FREE_GAP, max_waste=MAX_WASTE, max_size=MAX_READ),
+            Limits(free_gap=FREE_GAP, max_gap=_gap_worth_a_request(first.tar), max_waste=MAX_WASTE, max_size=MAX_READ),
         )
         bounds = zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)
         of_tar = [Join(first.catalog, first.shard, lo, hi, []) for lo, hi in bounds]
@@ -76,6 +77,12 @@ def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
             of_tar[group].pieces.append(asked)
         joins += of_tar
     return joins
+
+
+def _gap_worth_a_request(tar: Location) -> int:
+    """Return how many bytes that storage delivers in the time that a request costs beside its bytes."""
+    cost = cost_of(tar)
+    return FREE_GAP if cost is None else min(MAX_READ, int(cost.latency_s * cost.bytes_per_s))
 
 
 class Fetcher:
@@ -95,9 +102,9 @@ class Fetcher:
             CorruptDataError: The tar is not the one that was indexed.
             NotFoundError, StorageError: It can't be read.
         """
-        tar = join.tar
+        tar, info = join.tar, join.catalog.shards[join.shard]
         traffic = None if self._counts is None else self._counts[join.pieces[0][1].source].asked
-        return memoryview(read_range(tar, join.lo, join.hi, traffic=traffic))
+        return memoryview(read_range(tar, join.lo, join.hi, traffic=traffic, expected_size=info.bytes))
 
     def deliver(self, piece: Piece, data: memoryview, use: Callable[[Piece, memoryview], T]) -> T:
         """Return what ``use`` makes of a piece and its bytes, or of the whole member, if the piece is not as it should.
