@@ -86,7 +86,8 @@ class Stream:
         max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
             the place of such a sample (in one pass: ``valid=False``), and a warning, ``failures`` and ``stats`` tell.
         threads: Threads that read and decode; None: one a core and at most 8 for local sources, 16 for remote ones.
-        memory: Bound on the batches held ahead of the consumer, such as ``1GB``.
+        memory: Bound on the batches held ahead of the consumer, and on reads that wait for theirs, such as ``1GB``. One
+            batch is held whatever the bound.
 
     Raises:
         InputError: Something in the above can't be; the message says what would work.
@@ -410,7 +411,8 @@ class Stream:
         # While a batch is read, its undecoded bytes and one decoded copy of each sample exist beside its arrays.
         size = 2 * sum(array.nbytes for array in (*pending.buffers.audio.values(), *pending.buffers.arrays.values()))
         wanted = max(_MIN_AHEAD, -(-_AHEAD_PER_THREAD * self._threads // len(pending.plan.draws)))
-        return max(1, min(wanted, self._memory // max(1, size)))
+        memory = self._memory if self._shuffle.kind == "full" else self._memory // 2  # the rest: _neighbour_reads
+        return max(1, min(wanted, memory // max(1, size)))
 
     def _finish(self, pending: Pending) -> Batch:
         began = time.perf_counter()
