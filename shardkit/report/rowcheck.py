@@ -11,6 +11,7 @@ from shardkit.audio.facts import AudioFacts
 from shardkit.audio.seektable import SeekTable
 from shardkit.core.errors import FormatError
 from shardkit.core.loudness import num_hops
+from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import PRIMARY, PRIMARY_COLUMNS, index_schema
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.tar import split_name
@@ -111,9 +112,9 @@ def row_problems(row: Mapping[str, Any], manifest: Manifest, shard: ShardInfo) -
             yield problem("key and extension don't make a name from which WebDataset reads them back", *place)
         if member["extension"] not in manifest.fields[name].extensions:
             yield problem(f"the manifest knows {', '.join(manifest.fields[name].extensions)} of {name!r}", *place)
-        if "codec" in member:
-            for what in _audio(member):
-                yield problem(what, *place)
+        checks = _audio(member) if "codec" in member else _array(member) if "dtype" in member else ()
+        for what in checks:
+            yield problem(what, *place)
 
 
 def duration_problems(rows: Sequence[Mapping[str, Any]], shard: ShardInfo) -> Iterator[Problem]:
@@ -171,6 +172,24 @@ def _audio(member: Mapping[str, Any]) -> Iterator[str]:
             f"its seek table ends at byte {table.end} of {member['size']} and sample {table.samples[-1]} "
             f"of {facts.frames}"
         )
+
+
+def _array(member: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what can't be true of an array."""
+    if member["hop_s"] is not None and not 0 < member["hop_s"] < math.inf:
+        yield f"its hop is {member['hop_s']} s"
+    parts = [member[name] for name in ("dtype", "shape", "data_offset")]
+    if parts == [None, None, None]:
+        return
+    try:
+        layout = ArrayLayout(parts[0], tuple(parts[1]), parts[2])
+        end = layout.byte_range(0, layout.shape[0])[1]
+    except (TypeError, IndexError) as err:
+        yield f"its rows lie as {parts}, which can't be: {err}"
+        return
+    if layout.data_offset < 0 or min(layout.shape) < 1 or end != member["size"]:
+        rows = f"{layout.shape} of {layout.dtype} from byte {layout.data_offset}"
+        yield f"its rows, {rows}, do not end at {member['size']}"
 
 
 def _index(shard: ShardInfo, what: str) -> Problem:
