@@ -5,9 +5,10 @@ a query needs no nesting); labels; intervals; the user's own columns; and ``fiel
 each field, null where a sample lacks it. ``schemas/FORMAT.md`` states each column's meaning.
 """
 
+import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from shardkit.core.errors import CorruptDataError, FormatError
 from shardkit.format.arrays import ArrayLayout
-from shardkit.format.hashing import file_hash
+from shardkit.format.hashing import file_hash, member_hash
 from shardkit.format.manifest import FieldKind
 
 PRIMARY = "audio"  # the field that a sample's duration, crops and loudness refer to
@@ -49,6 +50,7 @@ PRIMARY_COLUMNS = ("sample_rate", "channels", "frames", "codec", "bit_depth", "p
 RESERVED = ("key", "duration_s", *PRIMARY_COLUMNS, "labels", "intervals", "fields")
 _ROW_GROUP_ROWS = 16_384
 _METADATA_KEY = b"shardkit"
+_SETUPS = "setups"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class AudioEntry:
     loudness_lufs: float | None
     seek_table: bytes | None
     loudness_track: bytes
+    setup: bytes | None = None  # what reading by the seek table needs besides; kept once in the index's note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +115,12 @@ def dump_index(rows: Sequence[IndexRow], schema: pa.Schema, *, note: Mapping[str
     """Return the bytes of a Parquet index; ``note`` is kept as JSON in the file's own metadata.
 
     The note of a shard's index holds the tar's size and hash, so that an index and a tar that do not belong
-    together are told apart without the manifest.
+    together are told apart without the manifest. The distinct decoder setups of the rows are added to it.
     """
+    setups = {member_hash(setup): setup for row in rows for setup in _setups(row)}
+    if setups:
+        coded = {f"{key:016x}": base64.b64encode(setup).decode() for key, setup in setups.items()}
+        note = {**note, _SETUPS: coded}
     table = pa.Table.from_pylist([_as_dict(row) for row in rows], schema=schema)
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(note, sort_keys=True)})
     sink = io.BytesIO()
@@ -143,6 +150,29 @@ def load_index(data: bytes, *, where: str, expected_hash: str | None = None) -> 
     if missing:
         raise FormatError(f"{where}: the index lacks the columns {', '.join(missing)}")
     return table, note
+
+
+def setups_of(note: Mapping[str, Any], *, where: str) -> dict[int, bytes]:
+    """Return the decoder setups of an index's note by their hashes, to which its rows' seek tables refer.
+
+    Raises:
+        FormatError: They are damaged.
+    """
+    coded = note.get(_SETUPS, {})
+    try:
+        setups = {int(key, 16): base64.b64decode(text, validate=True) for key, text in coded.items()}
+    except (AttributeError, TypeError, ValueError) as err:
+        raise FormatError(f"{where}: the decoder setups in the index's note can't be read: {err}") from err
+    for key, setup in setups.items():
+        if member_hash(setup) != key:
+            raise FormatError(f"{where}: a decoder setup in the index's note has not the hash {key:016x}")
+    return setups
+
+
+def _setups(row: IndexRow) -> Iterator[bytes]:
+    for member in row.members.values():
+        if member.audio is not None and member.audio.setup is not None:
+            yield member.audio.setup
 
 
 def _as_dict(row: IndexRow) -> dict[str, Any]:

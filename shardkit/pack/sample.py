@@ -119,6 +119,7 @@ def audio_entry(encoded: Encoded) -> AudioEntry:
         loudness_lufs=encoded.lufs,
         seek_table=encoded.seek_table,
         loudness_track=encoded.loudness,
+        setup=encoded.setup,
     )
 
 
