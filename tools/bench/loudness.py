@@ -19,7 +19,7 @@ import pyloudnorm
 from numpy.typing import NDArray
 
 from shardkit.core.crops import window_lufs
-from shardkit.core.loudness import HOP_S, hop_bounds
+from shardkit.core.loudness import ABSOLUTE_GATE_LUFS, BLOCK_HOPS, HOP_S, RELATIVE_GATE_LU, hop_bounds, to_energy
 from shardkit.format.index import PRIMARY
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.pack.inputs import InputOptions
@@ -43,16 +43,27 @@ class Levels:
     Attributes:
         index: From the index.
         meter: From the decoded crop.
+        alike: Whether both leave out the same 400 ms blocks as too quiet, (crop,) bool.
     """
 
     index: _Floats
     meter: _Floats
+    alike: NDArray[np.bool_]
+
+    @property
+    def heard(self) -> NDArray[np.bool_]:
+        """Return which crops both hear."""
+        return np.isfinite(self.index) & np.isfinite(self.meter)
 
     @property
     def errors(self) -> _Floats:
         """Return index less meter, in LU, of the crops that both hear."""
-        heard = np.isfinite(self.index) & np.isfinite(self.meter)
-        return self.index[heard] - self.meter[heard]
+        return self.index[self.heard] - self.meter[self.heard]
+
+    @property
+    def errors_alike(self) -> _Floats:
+        """Return those of the crops in which both hear the same blocks."""
+        return self.errors[self.alike[self.heard]]
 
     @property
     def silent(self) -> int:
@@ -76,12 +87,15 @@ def packed(folder: Path, music: Path, rate: int, channels: int) -> Path:
 
 def measure(folder: Path, *, duration_s: float, crops: int, seed: int = 0) -> Levels:
     """Return the levels of so many crops of each recording of a dataset, at random places of the 100 ms grid."""
-    pairs = list(_levels(folder, duration_s, crops, np.random.default_rng(seed)))
-    index, meter = (np.array(values, dtype=np.float64) for values in zip(*pairs, strict=True))
-    return Levels(index, meter)
+    found = list(_levels(folder, duration_s, crops, np.random.default_rng(seed)))
+    index, meter, alike = (np.array(values) for values in zip(*found, strict=True))
+    return Levels(index, meter, alike)
 
 
-def _levels(folder: Path, duration_s: float, crops: int, random: np.random.Generator) -> Iterator[tuple[float, float]]:
+def _levels(
+    folder: Path, duration_s: float, crops: int, random: np.random.Generator
+) -> Iterator[tuple[float, float, bool]]:
+    """Yield loudness by the index, loudness by the meter, and whether both gate the same blocks."""
     view = open_dataset(folder)
     columns = view.catalog.fields[PRIMARY]
     for row, key in enumerate(view.keys()):
@@ -89,13 +103,17 @@ def _levels(folder: Path, duration_s: float, crops: int, random: np.random.Gener
         if energies is None:
             raise SystemExit(f"{folder}: no loudness track; pack it again")
         samples = view[key].audio.T.astype(np.float64)  # (time, channel)
-        levels = window_lufs(energies, window_hops=round(duration_s / HOP_S))
+        num_hops = round(duration_s / HOP_S)
+        levels = window_lufs(energies, window_hops=num_hops)
         length, bounds = round(duration_s * rate), hop_bounds(len(levels), rate)
         last = int(np.searchsorted(bounds, len(samples) - length, side="right"))  # the last hop may be a partial one
         meter = pyloudnorm.Meter(rate)
         for hop in random.integers(min(last, len(levels)), size=crops).tolist():
             start = int(bounds[hop])
-            yield float(levels[hop]), _metered(meter, samples[start : start + length])
+            measured = _metered(meter, samples[start : start + length])
+            blocks = np.convolve(energies[hop : hop + num_hops], np.full(BLOCK_HOPS, 1 / BLOCK_HOPS), mode="valid")
+            alike = np.array_equal(_passing(blocks), _passing(to_energy(np.array(meter.blockwise_loudness))))
+            yield float(levels[hop]), measured, alike
 
 
 def _metered(meter: pyloudnorm.Meter, samples: _Floats) -> float:
@@ -104,13 +122,21 @@ def _metered(meter: pyloudnorm.Meter, samples: _Floats) -> float:
     return -math.inf if math.isnan(found) else found
 
 
+def _passing(blocks: _Floats) -> NDArray[np.bool_]:
+    """Return which blocks pass both gates of BS.1770, (block,), from their energies."""
+    loud = blocks > to_energy(ABSOLUTE_GATE_LUFS)
+    if not loud.any():
+        return loud
+    return loud & (blocks > blocks[loud].mean() * 10.0 ** (RELATIVE_GATE_LU / 10.0))
+
+
 def error_table(
     folder: Path, music: Path, *, rates: Sequence[int], channels: Sequence[int], crops: int, seconds: Sequence[float]
 ) -> Table:
     """Return the errors by how the recordings are stored and how long the crops are."""
     title = f"Loudness of a crop: index less pyloudnorm {version('pyloudnorm')}, in LU; {crops} crops a recording"
-    columns = ["stored", "crop, s", "crops", "mean", "median size", "95 %", "worst"]
-    columns += [f"beyond {ALLOWED_LU:g} LU", "silent", "silent for one"]
+    columns = ["stored", "crop, s", "crops", "mean", "median size", "95 %", "worst", "worst, gated alike"]
+    columns += [f"beyond {ALLOWED_LU:g} LU", "gated otherwise", "silent", "silent for one"]
     table = Table(title, columns)
     for rate in rates:
         for number in channels:
@@ -122,18 +148,14 @@ def error_table(
 
 
 def _cells(levels: Levels) -> list[str]:
-    sizes = np.abs(levels.errors)
-    if not sizes.size:
-        return ["0", "", "", "", "", "", str(levels.silent), str(levels.disputed)]
-    spread = (np.median(sizes), np.percentile(sizes, 95), sizes.max())
-    beyond = int((sizes > ALLOWED_LU).sum())
-    return [
-        f"{sizes.size:,}",
-        *(f"{size:.3f}" for size in spread),
-        str(beyond),
-        str(levels.silent),
-        str(levels.disputed),
-    ]
+    sizes, alike = np.abs(levels.errors), np.abs(levels.errors_alike)
+    counts = [str(levels.silent), str(levels.disputed)]
+    if not alike.size:
+        return [f"{sizes.size:,}", *[""] * 7, *counts]
+    spread = [np.median(sizes), np.percentile(sizes, 95), sizes.max(), alike.max()]
+    beyond, otherwise = int((sizes > ALLOWED_LU).sum()), sizes.size - alike.size
+    figures = [f"{levels.errors.mean():+.3f}", *(f"{size:.3f}" for size in spread), str(beyond), str(otherwise)]
+    return [f"{sizes.size:,}", *figures, *counts]
 
 
 def main() -> None:
