@@ -4,6 +4,7 @@ Storage and decoding are measured apart, then the stream, which needs both and d
 either has its own work to blame.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -124,10 +125,17 @@ def _subject(view: View, options: BenchOptions, stream: Stream, threads: int) ->
         "samples": len(view),
         "codec": member.facts.codec,  # of the first sample; nearly always that of all
         "reads_ranges": member.reads_ranges,
+        "whole": options.crop_s >= view.longest_s() / 2,  # so nearly that neighbours lie close together
         "resamples": bool((columns.sample_rate[view.rows] != stream.sample_rate).any()),
         "crop_s": options.crop_s,
         "sample_rate": stream.sample_rate,
         "channels": stream.channels,
         "batch_size": stream.batch_size,
         "threads": threads,
+        "cores": available_cores(),
     }
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,12 +21,16 @@ _PATIENCE = 3  # times the budget after which a stream that has become slower is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the storage gave to so many requests in flight; latencies are of one request, in seconds."""
+    """What the storage gave to so many requests in flight.
+
+    Latencies are of one request, in seconds; processor time is that of this process, all threads.
+    """
 
     in_flight: int
     requests: int
     bytes: int
     wall_s: float
+    cpu_s: float
     median_s: float
     p95_s: float
 
@@ -38,6 +42,8 @@ class Reading:
             "requests_per_s": round(self.requests / self.wall_s, 2),
             "bytes_per_s": round(self.bytes / self.wall_s),
             "bytes_per_request": round(self.bytes / self.requests),
+            "cpu_ms_per_request": round(1e3 * self.cpu_s / self.requests, 4),
+            "cores": round(self.cpu_s / self.wall_s, 3),
             "median_ms": round(1e3 * self.median_s, 3),
             "p95_ms": round(1e3 * self.p95_s, 3),
         }
@@ -50,6 +56,7 @@ class Decoding:
     threads: int
     crops: int
     wall_s: float
+    cpu_s: float
 
     def facts(self) -> dict[str, float]:
         """Return plain values."""
@@ -57,6 +64,7 @@ class Decoding:
             "threads": self.threads,
             "crops": self.crops,
             "crops_per_s": round(self.crops / self.wall_s, 2),
+            "cpu_ms_per_crop": round(1e3 * self.cpu_s / self.crops, 4),
         }
 
 
@@ -76,13 +84,14 @@ def read_crops(crops: Sequence[Wanted], *, in_flight: int, seconds: float) -> tu
             kept[number] = data
         return latency, len(data)
 
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     latencies, sizes = zip(*_repeated(fetch, threads=in_flight, seconds=seconds), strict=True)
     reading = Reading(
         in_flight=in_flight,
         requests=len(latencies),
         bytes=sum(sizes),
         wall_s=time.perf_counter() - began,
+        cpu_s=time.process_time() - cpu_began,
         median_s=float(np.median(latencies)),
         p95_s=float(np.percentile(latencies, 95)),
     )
@@ -95,9 +104,10 @@ def decode_crops(kept: Sequence[Fetched], *, sample_rate: int, channels: int, th
     def run(number: int) -> None:
         kept[number % len(kept)].decode(sample_rate=sample_rate, channels=channels)
 
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     crops = len(_repeated(run, threads=threads, seconds=seconds))
-    return Decoding(threads=threads, crops=crops, wall_s=time.perf_counter() - began)
+    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
+    return Decoding(threads=threads, crops=crops, wall_s=wall_s, cpu_s=cpu_s)
 
 
 def run_stream(make: Callable[[int], Stream], *, seconds: float) -> dict[str, Any]:
@@ -114,13 +124,14 @@ def run_stream(make: Callable[[int], Stream], *, seconds: float) -> dict[str, An
     batch = make(1).batch_size
     delivered = _drain(make(_PROBE_BATCHES * batch), deadline=began + seconds)
     number = max(batch, int(delivered / (time.perf_counter() - began) * seconds))
-    stream, began = make(number), time.perf_counter()
+    stream, began, cpu_began = make(number), time.perf_counter(), time.process_time()
     samples = _drain(stream, deadline=began + _PATIENCE * seconds)
-    wall_s, stats = time.perf_counter() - began, stream.stats()
+    wall_s, cpu_s, stats = time.perf_counter() - began, time.process_time() - cpu_began, stream.stats()
     return {
         "samples": samples,
         "samples_per_s": round(samples / wall_s, 2),
         "batches_per_s": round(stats["batches"] / wall_s, 3),
+        "cpu_ms_per_sample": round(1e3 * cpu_s / samples, 4),
         "first_batch_s": round(first_s, 4),
         "seconds": round(wall_s, 4),
         "waited_s": round(stats["waited_s"], 4),

@@ -18,11 +18,15 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     for entry in found["storage"]:
         yield _storage(entry)
     for entry in found["decoding"]:
-        yield f"decoding  {count(entry['threads'], 'thread'):<13} {entry['crops_per_s']:>9,.0f} crops/s"
+        yield (
+            f"decoding  {count(entry['threads'], 'thread'):<13} {entry['crops_per_s']:>9,.0f} crops/s     "
+            f"{entry['cpu_ms_per_crop']:.3g} ms of processor time each"
+        )
     stream = found["stream"]
     yield (
         f"stream    {count(found['threads'], 'thread'):<13} {stream['samples_per_s']:>9,.0f} samples/s   "
-        f"{stream['batches_per_s']:,.1f} batches/s, the first after {stream['first_batch_s']:.2f} s"
+        f"{stream['cpu_ms_per_sample']:.3g} ms of processor time each; {stream['batches_per_s']:,.1f} batches/s, "
+        f"the first after {stream['first_batch_s']:.2f} s"
     )
     yield (
         f"          waited {stream['waited_s']:.1f} of {stream['seconds']:.1f} s for batches; a sample took "
@@ -39,7 +43,7 @@ def _storage(entry: Mapping[str, Any]) -> str:
     return (
         f"storage   {at_once:<13} {entry['requests_per_s']:>9,.0f} requests/s  {entry['bytes_per_s'] / 1e6:,.1f} MB/s, "
         f"{format_size(entry['bytes_per_request'])} each; median {entry['median_ms']:.3g} ms, "
-        f"95 % within {entry['p95_ms']:.3g} ms"
+        f"95 % within {entry['p95_ms']:.3g} ms; {entry['cpu_ms_per_request']:.3g} ms of processor time"
     )
 
 

@@ -96,32 +96,47 @@ def test_damage_is_located(dataset):
         bench(open_dataset(dataset.folder, "all"), BenchOptions(crop_s=0.5, **QUICK))
 
 
-def figures(*, storage, decoding, stream, **more):
+def figures(*, storage, decoding, stream, cores=0.5, own_ms=0.1, **more):
     """Return what ``bench`` would have measured: rates with one and with many at once."""
+    reads = [{"in_flight": number, "requests_per_s": rate} for number, rate in zip((1, 8), storage, strict=True)]
+    decodes = [{"threads": number, "crops_per_s": rate} for number, rate in zip((1, 8), decoding, strict=True)]
     return {
         "storage": [
-            {"in_flight": number, "requests_per_s": rate, "bytes_per_request": 170_000}
-            for number, rate in zip((1, 8), storage, strict=True)
+            {**entry, "bytes_per_request": 170_000, "cores": cores, "cpu_ms_per_request": 0.25} for entry in reads
         ],
-        "decoding": [{"threads": number, "crops_per_s": rate} for number, rate in zip((1, 8), decoding, strict=True)],
-        "stream": {"samples_per_s": stream},
+        "decoding": [{**entry, "cpu_ms_per_crop": 0.5} for entry in decodes],
+        "stream": {"samples_per_s": stream, "cpu_ms_per_sample": 0.75 + own_ms},
         **{"threads": 8, "batch_size": 32, "codec": "flac", "reads_ranges": True, "resamples": False},
-        **{"local": False, "sample_rate": 48_000, **more},
+        **{"local": False, "sample_rate": 48_000, "cores": 4, "whole": False, **more},
     }
 
 
 def test_the_slowest_stage_limits_by_its_factor():
     slow = verdict(figures(storage=(50, 390), decoding=(600, 1200), stream=300))
     assert (slow["limit"], slow["factor"]) == ("storage", 3.08)
-    assert "more threads (16)" in slow["text"]
-    assert 'shuffle="block"' in slow["text"]
+    assert "--threads 16" in slow["text"]
+    assert "shuffle" not in slow["text"]
+    short = verdict(figures(storage=(50, 390), decoding=(600, 1200), stream=300, cores=3.9, whole=True))
+    assert "more cores" in short["text"]
+    assert 'shuffle="block"' in short["text"]
     busy = verdict(figures(storage=(5000, 9000), decoding=(600, 1200), stream=900, resamples=True))
     assert (busy["limit"], busy["factor"]) == ("decoding", 7.5)
     assert "WAV shards" in busy["text"]
     assert "--sample-rate 48000" in busy["text"]
-    own = verdict(figures(storage=(9000, 9000), decoding=(9000, 9000), stream=900, batch_size=1))
-    assert (own["limit"], own["factor"]) == ("stream", 5.0)
+    own = verdict(figures(storage=(9000, 9000), decoding=(9000, 9000), stream=900, own_ms=1.0, batch_size=1))
+    assert (own["limit"], own["factor"]) == ("stream", 9.0)
     assert "larger batches" in own["text"]
+
+
+def test_what_no_stage_explains_is_not_blamed_on_one():
+    found = verdict(figures(storage=(9000, 9000), decoding=(9000, 9000), stream=900, own_ms=0.1))
+    assert (found["limit"], found["factor"]) == ("other", 3.45)
+    assert "this machine was busy" in found["text"]
+
+
+def test_own_work_that_is_less_than_noise_limits_nothing():
+    found = verdict(figures(storage=(90, 90), decoding=(900, 900), stream=80, own_ms=-0.2))
+    assert (found["limit"], found["factor"]) == ("storage", 10.0)
 
 
 def test_what_is_read_whole_is_better_packed_as_flac():
@@ -135,7 +150,7 @@ def test_a_sentence_is_one_line():
     rates = (1.0, 10.0, 1e5)
     for storage in rates:
         for decoding in rates:
-            found = figures(storage=(storage, storage), decoding=(decoding, decoding), stream=1.0, local=True)
+            found = figures(storage=(storage, storage), decoding=(decoding, decoding), stream=1.0, local=storage > 1)
             text = verdict(found)["text"]
             assert text.endswith(".")
             assert "\n" not in text
