@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shardkit import __version__
+from shardkit.cli.bench import bench
 from shardkit.cli.cat import cat
 from shardkit.cli.export import export
 from shardkit.cli.index import index
@@ -35,6 +36,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     verify: "Check structure, hashes and, with --deep, audio.",
     cat: "Show one sample, or write a crop of it.",
     export: "Write samples back as plain files.",
+    bench: "Measure storage, decoding and the stream; say which limits.",
     synth: "Write a small data set to try things with.",
 }
 for command, summary in _COMMANDS.items():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-COMMANDS = ("pack", "index", "info", "verify", "cat", "export", "synth")
+COMMANDS = ("pack", "index", "info", "verify", "cat", "export", "bench", "synth")
 
 
 def run(*arguments: object, code: int = 0, **environment: str) -> str:
@@ -67,6 +67,20 @@ def test_info(dataset: Path) -> None:
     facts = json.loads(run("info", dataset, "--json"))
     assert "cat" in json.dumps(facts)
     assert "pets" in run("info", dataset)
+
+
+def test_bench(dataset: Path) -> None:
+    quick = ("--crop", 0.2, "--seconds", 0.05, "--batch-size", 4)
+    facts = json.loads(run("bench", dataset, *quick, "--json"))
+    assert facts["verdict"]["limit"] in ("storage", "decoding", "stream", "other")
+    assert "requests/s" in run("bench", dataset, *quick, "--threads", 2, "--sample-rate", 4000, "--split", "train")
+
+
+def test_bench_of_what_can_not_be(dataset: Path, tmp_path: Path) -> None:
+    assert "longer than every sample" in fails("bench", dataset, "--crop", 60, code=2)
+    assert "crop -1.0 is not a positive number" in fails("bench", dataset, "--crop", -1, code=2)
+    assert "no split 'nope'" in fails("bench", dataset, "--split", "nope", code=2)
+    assert "nothing there" in fails("bench", tmp_path / "none", code=2)
 
 
 def test_verify(dataset: Path) -> None:
