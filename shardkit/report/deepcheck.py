@@ -100,9 +100,12 @@ def _table_problems(entry: Mapping[str, Any], encoded: Encoded, data: bytes) -> 
     if entry["seek_table"] in (None, encoded.seek_table):
         return  # none, or just what we would have written
     stored = read_table(entry["seek_table"], encoded.facts.codec)
-    yield from (
-        _frame_problems(stored, data) if isinstance(stored, SeekTable) else _point_problems(stored, encoded.facts, data)
-    )
+    if isinstance(stored, SeekTable):
+        yield from _frame_problems(stored, data)
+    elif isinstance(stored, PointTable):
+        yield from _point_problems(stored, encoded.facts, data)
+    else:
+        yield "its checksums are not those of its samples"
 
 
 def _frame_problems(stored: SeekTable, data: bytes) -> Iterator[str]:
