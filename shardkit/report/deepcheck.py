@@ -130,7 +130,7 @@ def _point_problems(stored: PointTable, facts: AudioFacts, data: bytes) -> Itera
         yield f"samples from {proof.failed_at} on, read by its seek table, differ from those of a full decode"
 
 
-def _setup(stored: SeekTable | PointTable | None, data: bytes) -> bytes | None:
+def _setup(stored: object, data: bytes) -> bytes | None:
     """Return what reading by a table needs beside it."""
     return read_setup(data) if isinstance(stored, PointTable) and stored.setup is not None else None
 
