@@ -4,6 +4,8 @@ Authority is not decided here: which certificates count, which proxy stands betw
 fsspec client of the same location would do, see ``direct``.
 """
 
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -13,6 +15,21 @@ from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.util import make_headers, parse_url
 
 MAX_HOSTS = 64  # with virtual-hosted S3 each bucket is a host
+
+
+_SECRET = re.compile(r"(?i)([?&][^=&\s]*(?:sig|token|credential|secret|password|key)[^=&\s]*=)[^&\s'\"]+")
+
+
+class _HideSecrets(logging.Filter):
+    """Takes signatures out of what urllib3 logs of its requests, all of them with the logger's level at DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_SECRET.sub(r"\1…", arg) if isinstance(arg, str) else arg for arg in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_HideSecrets())
 
 
 class UnsuitableError(Exception):

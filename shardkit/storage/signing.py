@@ -6,7 +6,7 @@ What can't be put into such a URL, or changes how a request must look, is left t
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -121,8 +121,8 @@ class SignedUrls:
 class PlainUrls:
     """HTTP locations, which need no signature."""
 
-    def __init__(self, settings: Callable[[str], Settings]) -> None:
-        self._connections = Connections(settings)
+    def __init__(self, settings: Settings) -> None:
+        self._connections = Connections(lambda _: settings)
         self._targets: dict[str, Target] = {}  # parsing a URL takes as long as a tenth of a request
 
     def get(self, location: Location) -> Target:

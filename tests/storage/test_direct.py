@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import subprocess
 import threading
 import time
@@ -231,6 +232,17 @@ class TestS3:
 
 
 class TestConnections:
+    @pytest.mark.parametrize("at", AT)
+    def test_nothing_secret_is_logged(
+        self, at: Callable[[FaultServer], Location], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with serving(DATA, BUSY, Manner(breaks_off_after=9), GOOD) as server:
+            location = at(server)
+            with caplog.at_level(logging.DEBUG, "urllib3"), caplog.at_level(logging.DEBUG, "shardkit"):
+                read_range(location, 0, 100)
+        assert "x.tar?" in caplog.text
+        assert not re.search(r"s3cret|ignature=[^…]|redential=[^…]", caplog.text)
+
     def test_sixty_four_threads_share_a_bounded_pool(self, s3: Any) -> None:
         location = locate(f"{s3.url}/{uuid4()}")
         write_bytes(location, DATA)
@@ -302,6 +314,15 @@ class TestConnections:
             location = server.s3(**fresh(), **client)
             assert read_range(location, 0, 9) == DATA[:9]
             assert [request.signed for request in server.requests] == ["query"]
+
+    def test_certificates_of_plain_https_are_the_systems(
+        self, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with serving(DATA, certificate=str(certificate)) as server:
+            with pytest.raises(StorageError, match="no TLS connection to 127"):
+                read_range(server.http(), 0, 9)
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert read_range(server.http(use_listings_cache=False), 0, 9) == DATA[:9]  # a client of its own
 
     def test_unverified_tls_is_left_to_s3fs(self, certificate: Path) -> None:
         with serving(DATA, certificate=str(certificate)) as server:
