@@ -7,6 +7,7 @@ import re
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -288,12 +289,13 @@ class TestConnections:
         for name in ("NO_PROXY", "no_proxy", "http_proxy"):
             monkeypatch.delenv(name, raising=False)
         with serving(DATA) as server:
-            monkeypatch.setenv("HTTP_PROXY", server.url)
+            monkeypatch.setenv("HTTP_PROXY", server.url.replace("//", "//user:p%40ss@"))
             beyond = locate(
                 "s3://bucket/x", {"endpoint_url": "http://store.invalid", "key": "a", "secret": "b"} | fresh()
             )
             assert read_range(beyond, 0, 9) == DATA[:9]
             assert server.requests[-1].signed == "query"
+            assert server.requests[-1].proxy == "Basic " + b64encode(b"user:p@ss").decode()
             monkeypatch.setenv("NO_PROXY", "store.invalid")
             passed_by = locate(
                 "s3://bucket/x", {"endpoint_url": "http://store.invalid", "key": "a", "secret": "b"} | fresh()
