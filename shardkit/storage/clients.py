@@ -37,12 +37,8 @@ class Client:
     """
 
     def __init__(self, location: Location) -> None:
-        # fsspec's instance cache is passed by: a fork empties it, and the finalizers of what was inherited would
-        # then shut down, in the child, sockets and an event loop that are the parent's.
         options = _with_defaults(location.protocol, location.options)
-        self.filesystem: Any = fsspec.filesystem(location.protocol, skip_instance_cache=True, **options)
-        if location.protocol in S3:
-            self.filesystem.retries = 1  # attempts, in s3fs's words
+        self.filesystem = _open(location.protocol, options)
         self.direct = _direct_reader(location, options, self.filesystem)
         self._answered: set[str] = set()
 
@@ -92,6 +88,18 @@ class Clients:
         self._lock = Lock()
 
 
+def _open(protocol: str, options: dict[str, Any]) -> Any:
+    """Return a new fsspec file system.
+
+    fsspec's instance cache is passed by: a fork empties it, and the finalizers of what was inherited would then shut
+    down, in the child, sockets and an event loop that are the parent's.
+    """
+    filesystem = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
+    if protocol in S3:
+        filesystem.retries = 1  # attempts, in s3fs's words
+    return filesystem
+
+
 def _direct_reader(location: Location, options: dict[str, Any], filesystem: Any) -> "DirectReader | None":
     """Return the reader of ranges by plain HTTP, None where requests must be fsspec's."""
     # Imported here, with urllib3: a fifth of the time that importing this package takes.
@@ -100,7 +108,12 @@ def _direct_reader(location: Location, options: dict[str, Any], filesystem: Any)
     from shardkit.storage.signing import PlainUrls, SignedUrls, can_sign  # noqa: PLC0415
 
     if location.protocol in S3 and can_sign(options):
-        return DirectReader(SignedUrls(filesystem, options["config_kwargs"]))
+        config = options["config_kwargs"]
+
+        def open_other(changed: dict[str, Any]) -> Any:
+            return _open(location.protocol, options | {"config_kwargs": config | changed})
+
+        return DirectReader(SignedUrls(filesystem, config, open_other))
     if location.protocol in HTTP and location.options.keys() <= _PLAIN_HTTP_OPTIONS:
         # fsspec takes no proxy from the environment, so neither does this; certificates are the system's.
         usual = Settings(

@@ -164,6 +164,14 @@ class TestReading:
             assert inheriting.apply(_can_lock, (tmp_path,)) is True
 
 
+def _agrees(folder: Path, limit: int) -> bool:
+    try:
+        BlockCache(folder, limit, BLOCK)
+    except InputError:
+        return False
+    return True
+
+
 def _can_lock(folder: Path) -> bool:
     with locked(folder) as descriptor:
         return descriptor is not None
@@ -291,34 +299,51 @@ class TestFaults:
         assert block_files(tmp_path / "cache") == []
         assert list((tmp_path / "cache").glob(f"*/{TEMPORARY}")) == []
 
-    def test_full_disk_is_told_once_and_tried_again_later(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def small_disk(self, tmp_path: Path) -> Iterator[Path]:
         disk = tmp_path / "disk"
         disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
         if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("no file system may be mounted here")
         try:
-            tar = make_tar(tmp_path / "x.tar", 100 * BLOCK)
-            cache = BlockCache(disk / "cache", 10 * LIMIT, BLOCK)
-            with caplog.at_level(logging.WARNING, "shardkit"):
-                for _ in range(2):
-                    for number in range(100):
-                        start = number * BLOCK
-                        assert tar.read(cache, start, start + BLOCK) == tar.data[start : start + BLOCK]
-            assert [record.message.count("No space left") for record in caplog.records] == [1]
-            assert 0 < cache.hits < 100
-            assert list(disk.glob(f"cache/*/{TEMPORARY}")) == []
-            for path in block_files(disk / "cache"):
-                path.unlink()
-            monkeypatch.setattr("shardkit.storage.blockcache.time.monotonic", lambda: time.perf_counter() + 1e9)
-            hits = cache.hits
-            for _ in range(2):
-                tar.read(cache, 0, BLOCK)
-            assert cache.hits == hits + 1
+            yield disk
         finally:
             subprocess.run(["umount", str(disk)], check=True)
+
+    def test_full_disk_is_told_once_and_tried_again_later(
+        self, tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tar = make_tar(tmp_path / "x.tar", 100 * BLOCK)
+        cache = BlockCache(small_disk / "cache", 10 * LIMIT, BLOCK)
+        with caplog.at_level(logging.WARNING, "shardkit"):
+            for _ in range(2):
+                for start in range(0, 100 * BLOCK, BLOCK):
+                    assert tar.read(cache, start, start + BLOCK) == tar.data[start : start + BLOCK]
+        assert [record.getMessage().count("No space left") for record in caplog.records] == [1]
+        assert 0 < cache.hits < 100
+        assert list(small_disk.glob(f"cache/*/{TEMPORARY}")) == []
+        for path in block_files(small_disk / "cache"):
+            path.unlink()
+        monkeypatch.setattr("shardkit.storage.blockcache.time.monotonic", lambda: time.perf_counter() + 1e9)
+        hits = cache.hits
+        for _ in range(2):
+            tar.read(cache, 0, BLOCK)
+        assert cache.hits == hits + 1
+
+    def test_read_only_disk_serves_what_it_has(
+        self, tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tar = make_tar(tmp_path / "x.tar", 10 * BLOCK)
+        tar.read(BlockCache(small_disk / "cache", LIMIT, BLOCK), 0, 5 * BLOCK)
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        with caplog.at_level(logging.WARNING, "shardkit"):
+            for folder, hits in (("cache", 10), ("none", 0)):
+                cache = BlockCache(small_disk / folder, LIMIT, BLOCK)
+                for _ in range(2):
+                    assert tar.read(cache, 0, 10 * BLOCK) == tar.data
+                assert cache.hits == hits
+        assert [record.getMessage().count("Read-only file system") for record in caplog.records] == [1, 1]
 
     def test_removed_folder_is_made_again(self, tmp_path: Path) -> None:
         tar = make_tar(tmp_path / "x.tar", 3 * BLOCK)

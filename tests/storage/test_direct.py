@@ -18,6 +18,8 @@ import pytest
 
 from shardkit.core.errors import AccessError, CorruptDataError, NotFoundError, StorageError
 from shardkit.storage import store
+from shardkit.storage.clients import Client
+from shardkit.storage.connections import UnsuitableError
 from shardkit.storage.location import Location, locate
 from shardkit.storage.store import read_range, remove, write_bytes
 from tests.storage.fault_server import FaultServer, Manner, serving
@@ -163,6 +165,40 @@ class TestS3:
         sign = filesystem.sign
         monkeypatch.setattr(filesystem, "sign", lambda url, **words: made.append(url) or sign(url, **words))
         return made
+
+    @pytest.mark.parametrize(
+        ("bucket", "region", "host"),
+        [
+            ("one", "eu-west-1", "one.s3.eu-west-1.amazonaws.com"),
+            ("one", "us-east-1", "one.s3.amazonaws.com"),
+            ("one", "cn-north-1", "one.s3.cn-north-1.amazonaws.com.cn"),
+        ],
+    )
+    def test_urls_of_aws_name_the_region(
+        self, monkeypatch: pytest.MonkeyPatch, bucket: str, region: str, host: str
+    ) -> None:
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+        options = {"key": "abc", "secret": "abc", "client_kwargs": {"region_name": region}}
+        location = locate(f"s3://{bucket}/x.tar", options)
+        direct = Client(location).direct
+        assert direct is not None
+        target = direct._targets.get(location)  # no request is made
+        assert (target.pool.scheme, target.pool.host) == ("https", host)
+        assert target.path.startswith("/x.tar?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
+        assert f"%2F{region}%2F" in target.path
+        dotted = direct._targets.get(locate("s3://one.two/x.tar", options))
+        assert dotted.pool.host.startswith("s3.")
+        assert dotted.path.startswith("/one.two/x.tar?")
+
+    @pytest.mark.parametrize(
+        "url", ["s3://arn:aws:s3:::x/y", "s3://b--use1-az4--x-s3/y", "s3://b/a/../y", "s3://b/a/./y", "s3://b/y/.."]
+    )
+    def test_what_has_no_usual_url_is_left_to_s3fs(self, url: str) -> None:
+        location = Location("s3", url.removeprefix("s3://"), locate("s3://b", {"key": "a", "secret": "b"}).options_json)
+        direct = Client(location).direct
+        assert direct is not None
+        with pytest.raises(UnsuitableError):
+            direct._targets.get(location)
 
     def test_url_that_ended_early_is_signed_anew(self) -> None:
         with serving(DATA, GOOD, Manner(status=403, error_code="AccessDenied"), GOOD) as server:
