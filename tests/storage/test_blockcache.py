@@ -58,6 +58,18 @@ for start in range(0, 40_000, 1000):
     assert cache.read(locate(path), start, start + 5000, identity="x", size=len(data)) == data[start : start + 5000]
 print(cache.hits)
 """
+LOCK_FORK_AND_DIE = """
+import os, signal, sys, time
+from shardkit.storage.blockset import locked
+with locked(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 class Tar(NamedTuple):
@@ -163,6 +175,19 @@ class TestReading:
                 assert inheriting.apply(_can_lock, (tmp_path,)) is False
             assert inheriting.apply(_can_lock, (tmp_path,)) is True
 
+    def test_lock_ends_with_its_process_though_a_forked_child_lives(self, tmp_path: Path) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", LOCK_FORK_AND_DIE, str(tmp_path)], stdout=subprocess.PIPE
+        ) as dying:
+            assert dying.stdout is not None
+            child = int(dying.stdout.readline())
+            try:
+                assert not _can_lock(tmp_path)
+                assert dying.wait(30) == -signal.SIGKILL
+                assert _can_lock(tmp_path)
+            finally:
+                os.kill(child, signal.SIGKILL)
+
 
 def _agrees(folder: Path, limit: int) -> bool:
     try:
@@ -189,7 +214,7 @@ class TestBound:
         assert sorted(path.name for path in folder.iterdir()) == ["a", "c", "d"]
 
     def test_leftover_of_a_killed_process_is_removed(self, tmp_path: Path) -> None:
-        folder, share = tmp_path / "set", 2 * space_of(100)
+        folder, share = tmp_path / "set", 1 << 20
         folder.mkdir()
         (folder / TEMPORARY).write_bytes(bytes(5000))
         assert insert(str(folder), "a", memoryview(bytes(100)), b"x", share)
