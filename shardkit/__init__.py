@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shardkit.core.crops import CenterCrop, RandomCrop, SalientCrop
+    from shardkit.core.content import content
+    from shardkit.core.crops import CenterCrop, RandomCrop
     from shardkit.core.errors import (
         AccessError,
         AudioError,
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
         StateError,
         StorageError,
     )
+    from shardkit.core.events import EventCrop
+    from shardkit.core.salient import SalientCrop
     from shardkit.core.shuffle import Shuffle
     from shardkit.stream.batch import Batch
     from shardkit.stream.dataset import Dataset
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "shardkit.core.crops": ("CenterCrop", "RandomCrop", "SalientCrop"),
+    "shardkit.core.content": ("content",),
+    "shardkit.core.crops": ("CenterCrop", "RandomCrop"),
     "shardkit.core.errors": (
         "AccessError",
         "AudioError",
@@ -42,6 +46,8 @@ _HOMES = {
         "StateError",
         "StorageError",
     ),
+    "shardkit.core.events": ("EventCrop",),
+    "shardkit.core.salient": ("SalientCrop",),
     "shardkit.core.shuffle": ("Shuffle",),
     "shardkit.stream.batch": ("Batch",),
     "shardkit.stream.dataset": ("Dataset",),
@@ -59,6 +65,7 @@ __all__ = [
     "CenterCrop",
     "CorruptDataError",
     "Dataset",
+    "EventCrop",
     "FormatError",
     "InputError",
     "Interval",
@@ -72,6 +79,7 @@ __all__ = [
     "StorageError",
     "Stream",
     "View",
+    "content",
     "open",
 ]
 

@@ -130,7 +130,7 @@ def results_table(results: list[dict[str, object]]) -> Table:
         "mixture": ["asked → got" for _ in results],
     }
     for name in WEIGHTS:
-        shares = [result["stats"]["samples_by_source"][name] / result["stats"]["samples"] for result in results]
+        shares = [result["stats"]["sources"][name]["samples"] / result["stats"]["samples"] for result in results]
         rows[f"  {name}"] = [
             f"{result['asked'][name]:.4f} → {share:.4f}" for result, share in zip(results, shares, strict=True)
         ]

@@ -9,6 +9,7 @@ from shardkit.audio import pcm, whole
 from shardkit.audio.decode import AudioMember
 from shardkit.audio.flac import StreamInfo
 from shardkit.audio.flac_decode import decode_frames
+from shardkit.audio.seektable import SeekTable
 from shardkit.core.errors import AudioError, FormatError
 
 BLOCK_FRAMES = 1 << 18
@@ -31,7 +32,7 @@ def read_blocks(member: AudioMember, data: bytes | memoryview) -> Iterator[pcm.N
 
 def _flac_blocks(member: AudioMember, data: memoryview) -> Iterator[pcm.Native]:
     facts, table = member.facts, member.seek_table
-    if table is None or facts.bit_depth is None:
+    if not isinstance(table, SeekTable) or facts.bit_depth is None:
         raise FormatError("a FLAC without a seek table or bit depth")
     info = table.stream_info(facts.sample_rate, facts.channels, facts.bit_depth)
     samples, offsets = np.append(table.samples, table.frames), np.append(table.offsets, table.end)

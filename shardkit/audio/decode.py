@@ -3,7 +3,8 @@
     plan   byte_range(member, start, stop)   -> which bytes of the member to fetch
     act    decode(member, data, lo, start, stop)  -> samples (channel, time)
 
-For uncompressed WAV and for FLAC with a seek table these are about the crop's own bytes; else the whole member.
+For uncompressed WAV, and for FLAC, MP3 and Vorbis with a seek table, these are about the crop's own bytes; else the
+whole member.
 """
 
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio import flac, pcm, whole
-from shardkit.audio.facts import AudioFacts, reads_ranges
+from shardkit.audio.facts import TABLED_CODECS, AudioFacts, reads_ranges
 from shardkit.audio.flac_decode import decode_frames
 from shardkit.audio.flac_header import read_frame_header
+from shardkit.audio.points import PointTable
 from shardkit.audio.seektable import SeekTable
+from shardkit.audio.slices import read_slice
 from shardkit.core.errors import AudioError, FormatError, InputError
 
 
@@ -26,17 +29,30 @@ class AudioMember:
     Attributes:
         facts: The facts of the recording.
         size: The member's bytes.
-        seek_table: Of a FLAC; without one it is read whole.
+        seek_table: Of a FLAC, MP3 or Vorbis; without one it is read whole.
+        setup: What the points of a Vorbis need beside its pages; else None.
     """
 
     facts: AudioFacts
     size: int
-    seek_table: SeekTable | None = None
+    seek_table: SeekTable | PointTable | None = None
+    setup: bytes | None = None
 
     @property
     def reads_ranges(self) -> bool:
         """Whether ``byte_range`` is smaller than the member."""
         return reads_ranges(self.facts, has_seek_table=self.seek_table is not None)
+
+
+def read_table(coded: bytes, codec: str) -> SeekTable | PointTable:
+    """Return the seek table of a coded form, as the index has it.
+
+    Raises:
+        FormatError: It is not one of such a codec.
+    """
+    if codec not in TABLED_CODECS:
+        raise FormatError(f"{codec} has no seek table")
+    return SeekTable.from_bytes(coded) if codec == "flac" else PointTable.from_bytes(coded)
 
 
 def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
@@ -51,7 +67,10 @@ def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
         raise InputError(f"samples {start} to {stop} of a recording of {facts.frames}: none, or not all there")
     if not member.reads_ranges:
         return 0, member.size
-    if member.seek_table is not None and facts.codec == "flac":
+    if isinstance(member.seek_table, PointTable):
+        span = member.seek_table.span(start, stop)
+        lo, hi = span.lo, span.hi
+    elif member.seek_table is not None:
         lo, hi, _ = member.seek_table.byte_range(start, stop)
     else:
         offset, frame_bytes = facts.data_offset or 0, pcm.WIDTH[facts.sample_format] * facts.channels
@@ -62,7 +81,13 @@ def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
 
 
 def decode(
-    member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int
+    member: AudioMember,
+    data: bytes | memoryview,
+    data_start: int,
+    start: int,
+    stop: int,
+    *,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return samples [start, stop), decoded from the bytes that ``byte_range`` names or more.
 
@@ -72,16 +97,17 @@ def decode(
         data_start: Offset of ``data`` in the member.
         start: First sample.
         stop: One past the last sample.
+        out: Where to put the samples, (channel, time); None: into a new, contiguous array.
 
     Returns:
-        PCM, full scale 1, (channel, time), contiguous. Floats keep values beyond full scale.
+        PCM, full scale 1, (channel, time). Floats keep values beyond full scale.
 
     Raises:
         InputError: [start, stop) is empty or not within the recording.
         AudioError: The bytes are damaged or too few.
         FormatError: What is known of the member contradicts its size.
     """
-    return pcm.to_float32(_decode_native(member, data, data_start, start, stop))
+    return pcm.to_float32(_decode_native(member, data, data_start, start, stop), out)
 
 
 def decode_pcm(
@@ -115,6 +141,8 @@ def _decode_native(member: AudioMember, data: bytes | memoryview, data_start: in
     facts = member.facts
     if facts.codec == "flac":
         return _decode_flac(member, needed, start, stop)
+    if isinstance(member.seek_table, PointTable):
+        return read_slice(needed, facts, member.seek_table, member.setup, start, stop)
     if member.reads_ranges:
         return pcm.from_wav(needed, facts.sample_format, facts.channels)
     return whole.read_span(data if len(needed) == len(data) else needed, facts, start, stop)
@@ -124,9 +152,10 @@ def _decode_flac(member: AudioMember, needed: memoryview, start: int, stop: int)
     facts, table = member.facts, member.seek_table
     if table is None:
         table = SeekTable.of(flac.scan(needed))
-    if facts.bit_depth is None or table.frames != facts.frames:
+    if isinstance(table, PointTable) or facts.bit_depth is None or table.frames != facts.frames:
         raise FormatError(
-            f"FLAC of {facts.frames} samples of {facts.bit_depth} bits, with a seek table of {table.frames} samples"
+            f"FLAC of {facts.frames} samples of {facts.bit_depth} bits, "
+            f"with a seek table of {'points' if isinstance(table, PointTable) else table.frames} samples"
         )
     lo, hi, first, after = table.span(start, stop)
     info = table.stream_info(facts.sample_rate, facts.channels, facts.bit_depth)

@@ -6,6 +6,7 @@ from shardkit.core.errors import FormatError
 
 PCM_CODECS = frozenset({"wav", "flac", "aiff"})  # containers of integer or float PCM
 LOSSY_CODECS = frozenset({"vorbis", "opus", "mp3"})
+TABLED_CODECS = frozenset({"flac", "mp3", "vorbis"})  # may have a seek table
 CODECS = PCM_CODECS | LOSSY_CODECS
 
 # How PCM lies in a WAV or AIFF file; "" stands for anything compressed.
@@ -63,8 +64,8 @@ class AudioFacts:
 def reads_ranges(facts: AudioFacts, *, has_seek_table: bool) -> bool:
     """Return whether a part of the recording decodes, bit for bit, from the bytes of that part alone (law L6).
 
-    Uncompressed WAV by arithmetic, FLAC by its seek table; all else is read whole.
+    Uncompressed WAV by arithmetic; FLAC, MP3 and Vorbis by a seek table; all else is read whole.
     """
-    if facts.codec == "flac":
+    if facts.codec in TABLED_CODECS:
         return has_seek_table
     return facts.codec == "wav" and facts.sample_format != "" and facts.data_offset is not None

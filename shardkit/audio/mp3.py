@@ -19,34 +19,61 @@ _KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  #
 _KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES_V1 = (44100, 48000, 32000)
 _RATE_DIVISOR = {3: 1, 2: 2, 0: 4}  # MPEG-1, MPEG-2, MPEG-2.5
+_MPEG_1 = 3
 _LAYER_III = 1
+_MAX_REACH = {3: 511, 2: 255, 0: 255}  # main_data_begin has 9 bits, or 8
 _MIN_FRAME_BYTES = 24  # 8 kbit/s at 24 kHz
 _FRAMES_FLAG = 1
+_FIELD_BYTES = ((1, 4), (2, 4), (4, 100), (8, 4))  # flag and size: frames, bytes, seek points, quality
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """A frame's header. ``side_info`` is the size of what lies between the header and a Xing tag."""
+class Frame:
+    """A frame's header.
+
+    Attributes:
+        num_bytes: Size of the frame.
+        side_info: Size of the side information, which lies between the header and a Xing tag.
+        version: 3 for MPEG-1, 2 for MPEG-2, 0 for MPEG-2.5.
+        sample_rate: Samples per second.
+        checked: Whether a CRC of two bytes follows the header.
+    """
 
     num_bytes: int
     side_info: int
     version: int
     sample_rate: int
+    checked: bool
+
+    @property
+    def num_granules(self) -> int:
+        """Granules of 576 samples in a frame."""
+        return 2 if self.version == _MPEG_1 else 1
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in a frame."""
+        return 576 * self.num_granules
+
+    @property
+    def kind(self) -> tuple[int, int, int]:
+        """What the frames of a file must have in common."""
+        return self.version, self.sample_rate, self.side_info
 
 
 def first_frame(data: bytes | memoryview) -> int | None:
     """Return the offset of the first frame if the data are MP3: two frames in a row, or one that ends the file."""
     start = skip_id3v2(data)
-    frame = _frame_at(data, start)
+    frame = frame_at(data, start)
     if frame is None:
         return None
     after = start + frame.num_bytes
-    return start if after >= len(data) or _frame_at(data, after) is not None else None
+    return start if after >= len(data) or frame_at(data, after) is not None else None
 
 
 def claimed_frames(data: bytes | memoryview, start: int) -> int | None:
     """Return the number of audio frames that a Xing, Info or VBRI header states, if there is one and it does."""
-    frame = _frame_at(data, start)
+    frame = frame_at(data, start)
     if frame is None:
         return None
     body = bytes(data[start : start + 64]).ljust(64, b"\0")
@@ -69,7 +96,7 @@ def check(data: bytes | memoryview) -> None:
     if start is None or claimed is None:
         return
     num_frames = -1  # the header's own frame holds no audio
-    while (frame := _frame_at(data, start)) is not None:
+    while (frame := frame_at(data, start)) is not None:
         num_frames += 1
         start += frame.num_bytes
         if data[start : start + 3] == b"ID3":
@@ -85,22 +112,58 @@ def with_count(data: bytes) -> bytes:
     start = first_frame(data)
     if start is None or claimed_frames(data, start) is not None:
         return data
-    return _count_frame(data[start : start + 4], len(data) // _MIN_FRAME_BYTES + 1) + data[start:]
+    return count_frame(data[start : start + 4], len(data) // _MIN_FRAME_BYTES + 1) + data[start:]
 
 
-def _count_frame(header: bytes, num_frames: int) -> bytes:
-    """Return a silent frame with a Xing header, of the same kind as ``header``."""
+def encoder_delay(data: bytes | memoryview, start: int) -> int:
+    """Return how many samples of silence an encoder says it put in front, in the LAME tag behind a Xing header."""
+    frame = frame_at(data, start)
+    if frame is None:
+        return 0
+    body = bytes(data[start : start + frame.num_bytes])
+    xing = 4 + frame.side_info
+    if body[xing : xing + 4] not in {b"Xing", b"Info"}:
+        return 0
+    tag = xing + 8 + sum(size for flag, size in _FIELD_BYTES if body[xing + 7] & flag)
+    return int.from_bytes(body[tag + 21 : tag + 24], "big") >> 12
+
+
+def main_data(data: bytes | memoryview, start: int, frame: Frame) -> tuple[int, int]:
+    """Return how many bytes before its main data a frame's bits begin, and how many bytes of main data it has."""
+    side = start + (6 if frame.checked else 4)
+    reach = data[side] << 1 | data[side + 1] >> 7 if frame.version == _MPEG_1 else data[side]
+    return reach, frame.num_bytes - (side - start) - frame.side_info
+
+
+def silenced(raw: bytes, reach: int) -> bytes:
+    """Return a frame that decodes to silence and passes on its main data and ``reach`` bytes from before."""
+    frame = frame_at(raw, 0)
+    if frame is None:
+        raise AudioError(f"damaged MP3 frame: {raw[:4].hex()}")
+    reach = min(reach, _MAX_REACH[frame.version])
+    begin = (reach << 7).to_bytes(2, "big") if frame.version == _MPEG_1 else bytes([reach])
+    side = 6 if frame.checked else 4
+    return raw[:side] + begin.ljust(frame.side_info, b"\0") + raw[side + frame.side_info :]
+
+
+def count_frame(header: bytes, num_frames: int) -> bytes:
+    """Return a silent frame with a Xing header, of the same kind as ``header``.
+
+    Raises:
+        AudioError: That is no header.
+    """
     for bitrate in range(1, 15):
         # No CRC, no padding; rate, mode and version as they are.
         candidate = bytes([header[0], header[1] | 1, bitrate << 4 | header[2] & 0x0D, header[3]])
-        frame = _frame_at(candidate, 0)
+        frame = frame_at(candidate, 0)
         if frame is not None and frame.num_bytes >= 4 + frame.side_info + 12:
             body = bytes(frame.side_info) + b"Xing" + bytes([0, 0, 0, _FRAMES_FLAG]) + num_frames.to_bytes(4, "big")
             return (candidate + body).ljust(frame.num_bytes, b"\0")
     raise AudioError(f"damaged: MP3 frame header {header.hex()}")
 
 
-def _frame_at(data: bytes | memoryview, start: int) -> _Frame | None:
+def frame_at(data: bytes | memoryview, start: int) -> Frame | None:
+    """Return what a frame's header says, if one is there."""
     head = bytes(data[start : start + 4])
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
@@ -114,4 +177,4 @@ def _frame_at(data: bytes | memoryview, start: int) -> _Frame | None:
         size, side_info = 144_000 * _KBPS_V1[bitrate] // sample_rate, 17 if mono else 32
     else:
         size, side_info = 72_000 * _KBPS_V2[bitrate] // sample_rate, 9 if mono else 17
-    return _Frame(size + (head[2] >> 1 & 1), side_info, version, sample_rate)
+    return Frame(size + (head[2] >> 1 & 1), side_info, version, sample_rate, not head[1] & 1)

@@ -10,6 +10,7 @@ Full scale is the type's own, so that a level never depends on the bit depth. De
 dr_flac) use the same layout.
 """
 
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ Native: TypeAlias = NDArray[Any]  # one of the four above, (time, channel)
 WIDTH = {"u8": 1, "s8": 1, "s16": 2, "s24": 3, "s32": 4, "f32": 4, "f64": 8}  # bytes a sample takes in a file
 _FLOAT_DTYPE = {"f32": "<f4", "f64": "<f8"}
 _MAX_FLOAT = 2.0**64  # full scale is 1, or 2**31 where floats hold integers; filters must not overflow float32
+_LITTLE_ENDIAN = sys.byteorder == "little"
 _SCALE = {np.dtype(np.int16): 2.0**-15, np.dtype(np.int32): 2.0**-31}
 
 
@@ -58,11 +60,19 @@ def to_wav(block: Native, sample_format: str) -> bytes:
     return block.astype("<i2" if sample_format == "s16" else "<i4").tobytes()
 
 
-def to_float32(block: Native) -> NDArray[np.float32]:
-    """Return samples in [-1, 1), (channel, time), contiguous: value / 2**(bits - 1), as soundfile does."""
-    out = np.empty(block.shape[::-1], np.float32)
+def to_float32(block: Native, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Return samples in [-1, 1), (channel, time): value / 2**(bits - 1), as soundfile does.
+
+    Args:
+        block: (time, channel).
+        out: Where to put them, (channel, time); None: into a new, contiguous array.
+    """
+    if out is None:
+        out = np.empty(block.shape[::-1], np.float32)
     scale = _SCALE.get(block.dtype)
-    if scale is None:
+    if block.dtype == np.int16 and block.shape[1] == 2 and block.flags.c_contiguous and _LITTLE_ENDIAN:
+        _stereo_to_float32(block, out)
+    elif scale is None:
         with np.errstate(over="ignore", invalid="ignore"):  # packing has refused what becomes infinite here
             out[...] = block.T
     elif block.dtype == np.int16:
@@ -72,6 +82,18 @@ def to_float32(block: Native) -> NDArray[np.float32]:
         out[...] = block.T
         out *= np.float32(scale)
     return out
+
+
+def _stereo_to_float32(block: NDArray[np.int16], out: NDArray[np.float32]) -> None:
+    """Do for two channels what ``to_float32`` does, in half the time: strided reads of 16 bits are slow.
+
+    A pair of samples is read as 32 bits, and each of them is moved to, or left in, the upper half.
+    """
+    pairs = block.view(np.int32).reshape(-1)
+    upper = np.empty(len(pairs), np.int32)
+    out[0] = np.left_shift(pairs, 16, out=upper)
+    out[1] = np.bitwise_and(pairs, -65536, out=upper)
+    np.multiply(out, np.float32(2.0**-31), out=out)
 
 
 def to_float64(block: Native) -> NDArray[np.float64]:

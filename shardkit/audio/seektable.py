@@ -20,10 +20,7 @@ Coded form, version 1; numbers are LEB128 varints unless a width is given:
     stride            fixed block size: samples from each point to the next
     column            variable block size instead: samples from each point to the next: num_points - 1 values
 
-    column            base varint, width 1 byte (0 to 6), then each value less base in ``width`` bytes, little-endian
-
-Fixed widths, not a varint a value: on 48 kHz music these take 2.03 bytes a point and varints of second differences
-1.95, but a column decodes in one NumPy call, and a crop reads the table each time.
+    column            as in ``columns``
 """
 
 from dataclasses import dataclass
@@ -32,6 +29,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from shardkit.audio.columns import read_column, running_sum, write_column
 from shardkit.audio.flac import FlacLayout, StreamInfo
 from shardkit.audio.flac_header import MAX_BLOCK
 from shardkit.audio.varint import read_varint, write_varint
@@ -41,7 +39,6 @@ VERSION = 1
 MAX_SPACING_S = 0.25  # a crop reads half of this too much at either end; in bytes, what the loudness track takes
 MAX_POINTS = 1 << 22  # 12 days of audio; bounds what a damaged count can make a reader allocate
 _VARIABLE = 1
-_MAX_WIDTH = 6  # no member has 2**48 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +104,9 @@ class SeekTable:
         parts = [bytes([VERSION, _VARIABLE if self.variable else 0])]
         fields = (self.frames, int(self.offsets[0]), self.min_block, self.max_block, num_points)
         parts += [write_varint(value) for value in fields]
-        parts.append(_write_column(np.diff(self.offsets, append=self.end)))
+        parts.append(write_column(np.diff(self.offsets, append=self.end)))
         if self.variable:
-            parts.append(_write_column(np.diff(self.samples)))
+            parts.append(write_column(np.diff(self.samples)))
         else:
             parts.append(write_varint(int(self.samples[1]) if num_points > 1 else 0))
         return b"".join(parts)
@@ -130,16 +127,16 @@ class SeekTable:
         frames, offset, min_block, max_block, num_points = fields
         if not 1 <= num_points <= MAX_POINTS or not 1 <= min_block <= max_block <= MAX_BLOCK:
             raise FormatError(f"seek table of {num_points} points, blocks of {min_block} to {max_block} samples")
-        sizes, position = _read_column(data, position, num_points)
+        sizes, position = read_column(data, position, num_points)
         variable = bool(data[1] & _VARIABLE)
         if variable:
-            strides, position = _read_column(data, position, num_points - 1)
+            strides, position = read_column(data, position, num_points - 1)
         else:
             stride, position = read_varint(data, position)
             strides = np.full(num_points - 1, stride, np.int64)
         if position != len(data) or sizes.min() < 1 or (strides.size and strides.min() < 1):
             raise FormatError(f"seek table of {len(data)} bytes: {position} read, or its points do not increase")
-        offsets, samples = _running_sum(offset, sizes), _running_sum(0, strides)
+        offsets, samples = running_sum(offset, sizes), running_sum(0, strides)
         if samples[-1] >= frames:
             raise FormatError(f"seek table: its last point is sample {samples[-1]} of {frames}")
         return cls(samples, offsets[:-1], frames, int(offsets[-1]), min_block, max_block, variable)
@@ -152,35 +149,3 @@ def _spaced(samples: NDArray[np.int64], spacing: int) -> NDArray[np.int64]:
     while picks[-1] < samples.size - 1:
         picks.append(max(picks[-1] + 1, int(reach[picks[-1]])))
     return np.array(picks, np.int64)
-
-
-def _running_sum(first: int, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return ``first`` and its sums with the steps.
-
-    Raises:
-        FormatError: A sum is beyond an int64.
-    """
-    if first + float(steps.sum(dtype=np.float64)) >= 2.0**62:
-        raise FormatError("seek table: positions exceed 2**62")
-    return np.cumsum(np.concatenate([[first], steps]), dtype=np.int64)
-
-
-def _write_column(values: NDArray[np.int64]) -> bytes:
-    if not values.size:
-        return write_varint(0) + b"\0"
-    base = int(values.min())
-    width = (int(values.max() - base).bit_length() + 7) // 8
-    octets = (values - base).astype("<u8").view(np.uint8).reshape(-1, 8)
-    return write_varint(base) + bytes([width]) + octets[:, :width].tobytes()
-
-
-def _read_column(data: bytes, start: int, count: int) -> tuple[NDArray[np.int64], int]:
-    base, start = read_varint(data, start)
-    width = data[start] if start < len(data) else _MAX_WIDTH + 1
-    stop = start + 1 + width * count
-    # The length is checked before anything of that length is made.
-    if width > _MAX_WIDTH or stop > len(data):
-        raise FormatError(f"seek table of {len(data)} bytes: a column of {count} values does not fit")
-    octets = np.zeros((count, 8), np.uint8)
-    octets[:, :width] = np.frombuffer(data, np.uint8, width * count, start + 1).reshape(count, width)
-    return octets.view("<u8").reshape(count).astype(np.int64) + base, stop

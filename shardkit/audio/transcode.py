@@ -20,8 +20,8 @@ from shardkit.audio.encode import Encoder, FlacEncoder, WavEncoder
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.loudness import Loudness, LoudnessMeter
 from shardkit.audio.options import Plan, TranscodeOptions, plan
+from shardkit.audio.proof import Proof, find_points
 from shardkit.audio.reshape import Reshaper
-from shardkit.audio.whole import checked_seeks
 from shardkit.core.errors import AudioError, InputError
 
 _EXTENSIONS = {"vorbis": "ogg"}  # others are named as their codec
@@ -36,7 +36,8 @@ class Encoded:
         data: Bytes of the member.
         extension: Its file name extension, without a dot.
         facts: What it holds.
-        seek_table: Coded seek table of a FLAC, else None.
+        seek_table: Coded seek table; None where there is none, and it is read whole.
+        setup: What decoding from the table needs beside the member's bytes (Vorbis), else None.
         loudness: Loudness track, one byte each 100 ms.
         lufs: Integrated loudness; None if nothing passes the gate.
         peak: Largest absolute sample.
@@ -48,6 +49,7 @@ class Encoded:
     extension: str
     facts: AudioFacts
     seek_table: bytes | None
+    setup: bytes | None
     loudness: bytes
     lufs: float | None
     peak: float
@@ -98,19 +100,17 @@ def _read(source: Path | bytes | memoryview | BinaryIO) -> bytes:
 def _keep(data: bytes, member: AudioMember) -> Encoded:
     facts = member.facts
     meter = LoudnessMeter(facts.sample_rate, facts.channels)
-    for block in _checked_blocks(member, data):
+    table, setup = find_points(data, facts)
+    proof = Proof(data, facts, table, setup)
+    blocks = read_blocks(member, data)
+    for block in proof.watch(_checked_md5(blocks, data, facts) if facts.codec == "flac" else blocks):
         meter.feed(pcm.to_float32(block).T)
     loudness = meter.finish()
     probe.check_count(facts, loudness.frames, data)
-    return _encoded(data, replace(member, facts=replace(facts, frames=loudness.frames)), loudness, 0, loudness.frames)
-
-
-def _checked_blocks(member: AudioMember, data: bytes) -> Iterator[pcm.Native]:
-    """Yield all samples of a member that is kept, with what can be checked of it beyond decoding."""
-    blocks = read_blocks(member, data)
-    if member.facts.codec == "flac":
-        return _checked_md5(blocks, data, member.facts)
-    return checked_seeks(blocks, data, member.facts) if member.facts.codec == "vorbis" else blocks
+    member = replace(member, facts=replace(facts, frames=loudness.frames))
+    if proof.table is not None:
+        member = replace(member, seek_table=proof.table, setup=setup)
+    return _encoded(data, member, loudness, 0, loudness.frames)
 
 
 def _checked_md5(blocks: Iterator[pcm.Native], data: bytes, facts: AudioFacts) -> Iterator[pcm.Native]:
@@ -167,6 +167,7 @@ def _encoded(data: bytes, member: AudioMember, loudness: Loudness, num_clipped: 
         extension=_EXTENSIONS.get(codec, codec),
         facts=member.facts,
         seek_table=None if member.seek_table is None else member.seek_table.to_bytes(),
+        setup=member.setup,
         loudness=loudness.track(),
         lufs=loudness.lufs,
         peak=loudness.peak,

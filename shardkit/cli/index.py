@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from shardkit.cli.options import AsJson, OnError, StorageOptions
+from shardkit.cli.options import AsJson, Hops, OnError, StorageOptions, seconds
 
 
 def index(
@@ -21,6 +21,7 @@ def index(
     prefix_keys: Annotated[
         bool, typer.Option("--prefix-keys", help="Put the tar's name in front of keys that occur in several tars.")
     ] = False,
+    hop: Hops = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes.", show_default="all cores")] = 0,
     on_error: Annotated[OnError, typer.Option(help="A sample that can't be indexed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
@@ -45,6 +46,7 @@ def index(
         on_error=on_error.value,
         workers=workers or os.cpu_count() or 1,
         name=name,
+        hops_s=seconds(hop),
     )
     with PackProgress() as progress:
         summary = adopt(sources, output, options=options, start=progress.start, report=progress.report)

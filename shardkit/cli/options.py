@@ -43,6 +43,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 Split = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Only this split.", show_default="all splits")
 ]
+Hops = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hop", metavar="NAME=SECONDS", help="Time from row to row of an array field. Repeatable.", show_default=False
+    ),
+]
 DatasetUrl = Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a dataset.", show_default=False)]
 
 
@@ -76,4 +82,19 @@ def pairs(texts: list[str] | None, *, option: str) -> dict[str, str]:
         if name in found:
             raise InputError(f"{option} {name} is given twice, as {found[name]!r} and as {value!r}; give it once")
         found[name] = value
+    return found
+
+
+def seconds(hops: list[str] | None) -> dict[str, float]:
+    """Return the NAME=SECONDS texts of ``--hop`` as a dict.
+
+    Raises:
+        InputError: A text is no such pair, or a value no number.
+    """
+    found = {}
+    for name, text in pairs(hops, option="--hop").items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise InputError(f"--hop {name}={text}: not a number of seconds") from None
     return found

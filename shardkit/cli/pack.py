@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from shardkit.cli.options import AsJson, OnError, StorageOptions, pairs
-from shardkit.core.errors import InputError
+from shardkit.cli.options import AsJson, Hops, OnError, StorageOptions, pairs, seconds
 
 
 class Codec(StrEnum):
@@ -62,10 +61,7 @@ def pack(
         list[str] | None,
         typer.Option(metavar="NAME=COLUMN", help="A further member: a stem, a target, an array. Repeatable."),
     ] = None,
-    hop: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=SECONDS", help="Time from row to row of an array field. Repeatable."),
-    ] = None,
+    hop: Hops = None,
     codec: Annotated[
         Codec, typer.Option(help="auto: PCM becomes FLAC, FLAC and lossy files stay; keep: every byte stays.")
     ] = Codec.auto,
@@ -135,18 +131,8 @@ def pack(
                 workers=workers or os.cpu_count() or 1,
                 name=name,
             ),
-            hops_s=_seconds(hop),
+            hops_s=seconds(hop),
             start=progress.start,
             report=progress.report,
         )
     print_summary(summary, as_json=as_json)
-
-
-def _seconds(hops: list[str] | None) -> dict[str, float]:
-    found = {}
-    for name, text in pairs(hops, option="--hop").items():
-        try:
-            found[name] = float(text)
-        except ValueError:
-            raise InputError(f"--hop {name}={text}: not a number of seconds") from None
-    return found

@@ -30,7 +30,31 @@ class MergedRanges:
     group_of: NDArray[np.int64]
 
 
-def coalesce(starts: NDArray[np.int64], stops: NDArray[np.int64], *, max_gap: int, max_size: int) -> MergedRanges:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When two ranges are worth one request.
+
+    Attributes:
+        free_gap: Bytes between two ranges that always are.
+        max_gap: Bytes between two ranges that are, as long as
+        max_waste: no more than this share of what was asked for is fetched in vain.
+        max_size: Most bytes of one request; only a single range that is larger by itself exceeds it.
+
+    Raises:
+        InputError: One of them is negative, or ``max_size`` is zero.
+    """
+
+    free_gap: int
+    max_gap: int = 0
+    max_waste: float = 0.0
+    max_size: int
+
+    def __post_init__(self) -> None:
+        if min(self.free_gap, self.max_gap, self.max_waste) < 0 or self.max_size < 1:
+            raise InputError(f"{self}: gaps and waste must be at least 0, and a request at least 1 byte")
+
+
+def coalesce(starts: NDArray[np.int64], stops: NDArray[np.int64], limits: Limits) -> MergedRanges:
     """Return merged ranges that hold all the given ones.
 
         input     |--a--|   |--b--|                 |--c--|
@@ -42,38 +66,49 @@ def coalesce(starts: NDArray[np.int64], stops: NDArray[np.int64], *, max_gap: in
     Args:
         starts: First byte of each range, in any order; overlaps and repeats are allowed, (input,).
         stops: Byte after the last of each range, (input,).
-        max_gap: Most bytes between two ranges that are fetched only to join them.
-        max_size: Most bytes of a merged range; only a single range that is larger by itself exceeds it.
+        limits: Which ranges are joined.
 
     Returns:
         The merged ranges and where each input lies.
 
     Raises:
-        InputError: A range is negative or ends before it starts, or a limit is out of range.
+        InputError: A range is negative or ends before it starts.
     """
-    _check(starts, stops, max_gap=max_gap, max_size=max_size)
+    _check(starts, stops)
     order = np.lexsort((-stops, starts))  # of equal starts the longest first, so that the others lie inside it
-    merged: list[list[int]] = []
+    merged: list[_Merged] = []
     group_of = np.empty(len(starts), dtype=np.int64)
     for index, start, stop in zip(order.tolist(), starts[order].tolist(), stops[order].tolist(), strict=True):
-        if merged and _joins(merged[-1], start, stop, max_gap=max_gap, max_size=max_size):
-            merged[-1][1] = max(merged[-1][1], stop)
-        else:
-            merged.append([start, stop])
+        if not merged or not merged[-1].take(start, stop, limits):
+            merged.append(_Merged(start, stop))
         group_of[index] = len(merged) - 1
-    bounds = np.array(merged, dtype=np.int64).reshape(-1, 2)
+    bounds = np.array([(each.start, each.stop) for each in merged], dtype=np.int64).reshape(-1, 2)
     return MergedRanges(starts=bounds[:, 0], stops=bounds[:, 1], group_of=group_of)
 
 
-def _joins(last: list[int], start: int, stop: int, *, max_gap: int, max_size: int) -> bool:
-    if stop <= last[1]:
+@dataclass(slots=True)
+class _Merged:
+    start: int
+    stop: int
+    wasted: int = 0
+
+    def take(self, start: int, stop: int, limits: Limits) -> bool:
+        """Join a range that begins at or after this one's start, if that is worth it; say whether."""
+        if stop <= self.stop:
+            return True
+        gap = max(0, start - self.stop)
+        if stop - self.start > limits.max_size:
+            return False
+        wasted = self.wasted + gap
+        if gap > limits.free_gap:
+            wanted = stop - self.start - wasted
+            if gap > limits.max_gap or wasted > limits.max_waste * wanted:
+                return False
+        self.stop, self.wasted = stop, wasted
         return True
-    return start - last[1] <= max_gap and stop - last[0] <= max_size
 
 
-def _check(starts: NDArray[np.int64], stops: NDArray[np.int64], *, max_gap: int, max_size: int) -> None:
-    if max_gap < 0 or max_size < 1:
-        raise InputError(f"max_gap {max_gap} and max_size {max_size} must be at least 0 and 1 bytes")
+def _check(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> None:
     if starts.ndim != 1 or starts.shape != stops.shape:
         raise InputError(f"{starts.shape} starts and {stops.shape} stops are not two lists of one length")
     wrong = np.flatnonzero((starts < 0) | (stops < starts))

@@ -5,9 +5,10 @@ a query needs no nesting); labels; intervals; the user's own columns; and ``fiel
 each field, null where a sample lacks it. ``schemas/FORMAT.md`` states each column's meaning.
 """
 
+import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardkit.core.errors import CorruptDataError, FormatError
-from shardkit.format.hashing import file_hash
+from shardkit.format.arrays import ArrayLayout
+from shardkit.format.hashing import file_hash, member_hash
 from shardkit.format.manifest import FieldKind
 
 PRIMARY = "audio"  # the field that a sample's duration, crops and loudness refer to
@@ -35,9 +37,11 @@ _AUDIO_FACTS = [
 ]
 # Large: in memory a dataset's tracks are one array, and a small one ends at 2 GiB: 60,000 hours at 10 bytes a second.
 _AUDIO_TRACKS = [("seek_table", pa.large_binary()), ("loudness_track", pa.large_binary())]
+# Where the rows of an array lie; null where they can't be read by their bytes alone.
+_ARRAY_LAYOUT = [("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("data_offset", pa.int64())]
 _MEMBER_TYPES: dict[FieldKind, pa.DataType] = {
     "audio": pa.struct(_PLACE + _AUDIO_FACTS + _AUDIO_TRACKS),
-    "array": pa.struct([*_PLACE, ("hop_s", pa.float64())]),
+    "array": pa.struct([*_PLACE, ("hop_s", pa.float64()), *_ARRAY_LAYOUT]),
     "text": pa.struct(_PLACE),
     "json": pa.struct(_PLACE),
     "binary": pa.struct(_PLACE),
@@ -46,6 +50,7 @@ PRIMARY_COLUMNS = ("sample_rate", "channels", "frames", "codec", "bit_depth", "p
 RESERVED = ("key", "duration_s", *PRIMARY_COLUMNS, "labels", "intervals", "fields")
 _ROW_GROUP_ROWS = 16_384
 _METADATA_KEY = b"shardkit"
+_SETUPS = "setups"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,7 @@ class AudioEntry:
     loudness_lufs: float | None
     seek_table: bytes | None
     loudness_track: bytes
+    setup: bytes | None = None  # what reading by the seek table needs besides; kept once in the index's note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,7 @@ class MemberEntry:
     xxh3: int
     audio: AudioEntry | None = None
     hop_s: float | None = None
+    array: ArrayLayout | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +115,12 @@ def dump_index(rows: Sequence[IndexRow], schema: pa.Schema, *, note: Mapping[str
     """Return the bytes of a Parquet index; ``note`` is kept as JSON in the file's own metadata.
 
     The note of a shard's index holds the tar's size and hash, so that an index and a tar that do not belong
-    together are told apart without the manifest.
+    together are told apart without the manifest. The distinct decoder setups of the rows are added to it.
     """
+    setups = {member_hash(setup): setup for row in rows for setup in _setups(row)}
+    if setups:
+        coded = {f"{key:016x}": base64.b64encode(setup).decode() for key, setup in setups.items()}
+        note = {**note, _SETUPS: coded}
     table = pa.Table.from_pylist([_as_dict(row) for row in rows], schema=schema)
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(note, sort_keys=True)})
     sink = io.BytesIO()
@@ -141,6 +152,29 @@ def load_index(data: bytes, *, where: str, expected_hash: str | None = None) -> 
     return table, note
 
 
+def setups_of(note: Mapping[str, Any], *, where: str) -> dict[int, bytes]:
+    """Return the decoder setups of an index's note by their hashes, to which its rows' seek tables refer.
+
+    Raises:
+        FormatError: They are damaged.
+    """
+    coded = note.get(_SETUPS, {})
+    try:
+        setups = {int(key, 16): base64.b64decode(text, validate=True) for key, text in coded.items()}
+    except (AttributeError, TypeError, ValueError) as err:
+        raise FormatError(f"{where}: the decoder setups in the index's note can't be read: {err}") from err
+    for key, setup in setups.items():
+        if member_hash(setup) != key:
+            raise FormatError(f"{where}: a decoder setup in the index's note has not the hash {key:016x}")
+    return setups
+
+
+def _setups(row: IndexRow) -> Iterator[bytes]:
+    for member in row.members.values():
+        if member.audio is not None and member.audio.setup is not None:
+            yield member.audio.setup
+
+
 def _as_dict(row: IndexRow) -> dict[str, Any]:
     primary = row.members.get(PRIMARY)
     audio = primary.audio if primary else None
@@ -157,6 +191,8 @@ def _as_dict(row: IndexRow) -> dict[str, Any]:
 
 def _member_dict(member: MemberEntry) -> dict[str, Any]:
     facts: dict[str, Any] = {"hop_s": member.hop_s}
+    if member.array is not None:
+        facts |= {name: getattr(member.array, name) for name, _ in _ARRAY_LAYOUT}
     if member.audio is not None:
         facts |= {name: getattr(member.audio, name) for name, _ in _AUDIO_FACTS + _AUDIO_TRACKS}
     return {

@@ -25,14 +25,15 @@ from shardkit.audio.blocks import read_blocks
 from shardkit.audio.decode import AudioMember, decode
 from shardkit.audio.resample import mix_channels, resample
 from shardkit.audio.transcode import analyse
-from shardkit.core.crops import Crop
+from shardkit.core.crops import Crop, Recording
 from shardkit.core.errors import AudioError, FormatError, InputError
 from shardkit.core.loudness import dequantise
 from shardkit.core.random import check_seed, hash64, key_of
+from shardkit.format.arrays import check_rows, read_array, rows_between
 from shardkit.format.index import PRIMARY
 from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extension
 from shardkit.stream.piece import stem_bounds
-from shardkit.stream.sample import Audio, load_array
+from shardkit.stream.sample import Audio
 
 CROP = "__crop__"  # entry of a decoded sample: first and last + 1 sample of the crop, at the stored rate
 _META = "__"  # webdataset's own entries: __key__, __url__, __local_path__
@@ -54,6 +55,20 @@ class Decoder:
         Raises:
             AudioError, FormatError, InputError: A member can't be decoded; the message has the URL and the key.
         """
+        decoded = self._decoded(sample)
+        if decoded is None:
+            raise InputError(
+                f"{sample.get('__url__')}: key {sample.get('__key__')!r}: {self.crop} skips it, which .map can't; "
+                "use .compose(decoder(...).stage)"
+            )
+        return decoded
+
+    def _decoded(self, sample: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the sample decoded; None if the crop skips it.
+
+        Raises:
+            AudioError, FormatError, InputError: A member can't be decoded; the message has the URL and the key.
+        """
         decoded = dict(sample)
         members = {name: data for name, data in sample.items() if not name.startswith(_META)}
         audio = [name for name in members if kind_of_extension(name) == "audio"]
@@ -61,8 +76,11 @@ class Decoder:
         timeline = None
         for name in audio:
             with _located(sample, name):
-                recording = _Recording.read(_bytes(members[name]))
-                timeline = timeline or self._place(str(sample.get("__key__")), recording)
+                recording = _Audio.read(_bytes(members[name]))
+                if timeline is None:
+                    timeline = self._place(str(sample.get("__key__")), recording, members)
+                    if timeline is None:
+                        return None
                 decoded[name] = self._decode(recording, timeline)
         if timeline is not None:
             decoded[CROP] = (timeline.start, timeline.stop)
@@ -73,25 +91,26 @@ class Decoder:
         return decoded
 
     def stage(self, samples: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the samples decoded: for ``.compose(decoder(...).stage)``."""
-        return map(self, samples)
+        """Yield the samples decoded, but for those that the crop skips: for ``.compose(decoder(...).stage)``."""
+        return (decoded for sample in samples if (decoded := self._decoded(sample)) is not None)
 
-    def _place(self, key: str, recording: "_Recording") -> "_Timeline":
-        """Return which part of a sample to take: a function of its key, the seed and the epoch."""
+    def _place(self, key: str, recording: "_Audio", members: Mapping[str, Any]) -> "_Timeline | None":
+        """Return which part of a sample to take, a function of its key, the seed and the epoch; None: none."""
         facts = recording.member.facts
         if self.crop is None:
             return _Timeline(0, facts.frames, facts.sample_rate)
         # 2^64 chances, of which the upper 53 bits make a float, as shardkit.core.random.uniform does.
         bits = int(hash64(self.seed, key_of("webdataset crop"), self.epoch, key_of(key)))
-        start, stop = self.crop.place(
-            frames=facts.frames,
-            sample_rate=facts.sample_rate,
+        known = Recording(
+            facts.frames,
+            facts.sample_rate,
             energies=recording.energies() if self.crop.needs_loudness else None,
-            uniform=(bits >> 11) * 2.0**-53,
+            events=_events(members, facts.sample_rate, facts.frames, self.crop.interval_names),
         )
-        return _Timeline(start, stop, facts.sample_rate)
+        bounds = self.crop.place(known, (bits >> 11) * 2.0**-53)
+        return bounds and _Timeline(*bounds, facts.sample_rate)
 
-    def _decode(self, recording: "_Recording", timeline: "_Timeline") -> Audio:
+    def _decode(self, recording: "_Audio", timeline: "_Timeline") -> Audio:
         facts = recording.member.facts
         start, stop = stem_bounds(
             timeline.start,
@@ -148,7 +167,7 @@ class _Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recording:
+class _Audio:
     """An audio member in memory; ``decoded`` is there where its length is only known by decoding it."""
 
     data: bytes
@@ -156,7 +175,7 @@ class _Recording:
     decoded: NDArray[np.float32] | None
 
     @classmethod
-    def read(cls, data: bytes) -> "_Recording":
+    def read(cls, data: bytes) -> "_Audio":
         member = probe.inspect(data)
         if not member.facts.is_lossy:
             return cls(data, member, None)
@@ -184,19 +203,36 @@ def _decode_other(name: str, members: Mapping[str, Any], timeline: _Timeline | N
     if kind != "array":
         return data
     hop_s = _hops_s(members).get(field_of_extension(name))
+    array, _ = read_array(_bytes(data))
     if timeline is None or hop_s is None:
-        return load_array(_bytes(data), None, 0.0, 0.0, where="array")
-    start_s, stop_s = timeline.start / timeline.sample_rate, timeline.stop / timeline.sample_rate
-    return load_array(_bytes(data), float(hop_s), start_s, stop_s, where="array")
+        return array
+    check_rows(array, hop_s)
+    rate = timeline.sample_rate
+    first, last = rows_between(timeline.start / rate, timeline.stop / rate, float(hop_s))
+    return array[first:last]
+
+
+def _events(members: Mapping[str, Any], rate: int, frames: int, names: tuple[str, ...] | None) -> NDArray[np.int64]:
+    """Return the bounds in samples, (event, 2), of the intervals that ``shardkit pack`` wrote into KEY.json."""
+    found = []
+    for name, start_s, stop_s in _noted(members, "intervals", list) if names is not None else ():
+        start, stop = min(round(start_s * rate), frames), min(round(stop_s * rate), frames)
+        if start < stop and (not names or name in names):
+            found.append((start, stop))
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _hops_s(members: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the hops of arrays that ``shardkit pack`` wrote into KEY.json."""
-    if JSON_FIELD not in members:
-        return {}
-    content = json.loads(_bytes(members[JSON_FIELD]))
-    hops_s = content.get("hops_s") if isinstance(content, dict) else None
-    return hops_s if isinstance(hops_s, dict) else {}
+    noted: Mapping[str, Any] = _noted(members, "hops_s", dict)
+    return noted
+
+
+def _noted(members: Mapping[str, Any], name: str, kind: type) -> Any:
+    """Return an entry of KEY.json, or an empty one where it has none of that kind."""
+    content = json.loads(_bytes(members[JSON_FIELD])) if JSON_FIELD in members else None
+    noted = content.get(name) if isinstance(content, dict) else None
+    return noted if isinstance(noted, kind) else kind()
 
 
 def _bytes(data: Any) -> bytes:

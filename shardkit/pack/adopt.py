@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import transcode
+from shardkit.core.checks import checked_seconds, is_number
 from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundError
+from shardkit.format.arrays import ArrayLayout
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry, dump_index, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
@@ -39,7 +41,7 @@ from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extensi
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.jsontext import value_fault
 from shardkit.pack.options import OnError, check_split_name
-from shardkit.pack.sample import audio_entry
+from shardkit.pack.sample import array_layout, audio_entry
 from shardkit.storage.location import Location
 from shardkit.storage.store import is_folder, list_files, read_range, size, write_bytes
 
@@ -59,6 +61,7 @@ class AdoptOptions:
         on_error: What a sample that can't be indexed does: ``fail`` the run, or be ``skip``-ped and reported.
         workers: Processes; each takes one tar at a time.
         name: The dataset's name; None takes the output folder's.
+        hops_s: Seconds from row to row of array fields; beside those that ``shardkit pack`` noted in ``KEY.json``.
     """
 
     split: str = "train"
@@ -67,6 +70,7 @@ class AdoptOptions:
     on_error: OnError = "fail"
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     name: str | None = None
+    hops_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +118,15 @@ def adopt(
     """
     began = time.monotonic()
     check_split_name(options.split, where="--split")
+    for name, hop_s in options.hops_s.items():
+        checked_seconds(hop_s, f"--hop {name}")
     tars = _tars(sources)
     check_no_dataset(output)
     start(len(tars), sum(num_bytes for _, num_bytes in tars))
     jobs = [_Job(tar, num_bytes, options) for tar, num_bytes in tars]
     indexed = run_jobs(_index_tar, jobs, workers=options.workers, report=report)
     _check_keys(indexed, options)
+    _check_hops(indexed, options)
     claim_output(output, beside_tars=True)
     manifest = _write(indexed, output, options)
     unpacked = tuple(line for found in indexed for line in found.unpacked)
@@ -221,6 +228,7 @@ def _row(
             content = _parsed(data, where)
         if name == options.label:
             labels = (data.decode("utf-8", errors="replace").strip(),)
+    entries = _with_hops(entries, {**_noted_hops(content), **options.hops_s})
     if PRIMARY not in entries:
         raise FormatError(
             f"{place} has no recording among {', '.join(extension for extension, _ in members)}; "
@@ -253,7 +261,39 @@ def _entry(extension: str, member: TarMember, data: bytes, where: str) -> Member
     audio = None
     if kind_of_extension(extension) == "audio":
         audio = audio_entry(transcode(data, _KEEP, name=where))
-    return MemberEntry(extension=extension, offset=member.offset, size=member.size, xxh3=member_hash(data), audio=audio)
+    return MemberEntry(
+        extension=extension,
+        offset=member.offset,
+        size=member.size,
+        xxh3=member_hash(data),
+        audio=audio,
+        array=_array_layout(extension, data),
+    )
+
+
+def _array_layout(extension: str, data: bytes) -> ArrayLayout | None:
+    try:
+        return array_layout(extension, data)
+    except FormatError:  # an array that can't be read without unpickling is adopted, and never read by shardkit
+        return None
+
+
+def _noted_hops(content: Mapping[str, Any]) -> dict[str, float]:
+    """Return the hops that ``shardkit pack`` wrote into a JSON member."""
+    noted = content.get("hops_s")
+    return {
+        name: float(hop)
+        for name, hop in (noted.items() if isinstance(noted, dict) else ())
+        if is_number(hop) and hop > 0
+    }
+
+
+def _with_hops(entries: Mapping[str, MemberEntry], hops_s: Mapping[str, float]) -> dict[str, MemberEntry]:
+    """Return the members with the hops of those that have rows."""
+    return {
+        name: replace(entry, hop_s=hops_s[name]) if name in hops_s and entry.array is not None else entry
+        for name, entry in entries.items()
+    }
 
 
 def _parsed(data: bytes, where: str) -> dict[str, Any]:
@@ -315,6 +355,14 @@ def _check_keys(indexed: Sequence[_Indexed], options: AdoptOptions) -> None:
             if first is not None:
                 raise InputError(f"{found.tar}: key {row.key!r} occurs in {first} too; keys must be unique: {advice}")
             seen[row.key] = found.tar
+
+
+def _check_hops(indexed: Sequence[_Indexed], options: AdoptOptions) -> None:
+    known = {name for found in indexed for row in found.rows for name, entry in row.members.items() if entry.array}
+    for name in options.hops_s:
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise InputError(f"--hop {name}: no sample has an array {name!r} with rows; arrays: {listed}")
 
 
 def _write(indexed: Sequence[_Indexed], output: Location, options: AdoptOptions) -> Manifest:

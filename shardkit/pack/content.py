@@ -4,16 +4,11 @@ Whatever passes here is what ``shardkit.stream.sample`` reads back: a member tha
 while its file is at hand.
 """
 
-import io
 import json
 
-import numpy as np
-
 from shardkit.core.errors import FormatError
+from shardkit.format.arrays import check_rows, read_array
 from shardkit.format.manifest import FieldKind
-
-# numpy allocates what the header of an array says before it reads the values.
-_NOT_AN_ARRAY = (ValueError, TypeError, EOFError, OverflowError, MemoryError)
 
 
 def check_content(kind: FieldKind, data: bytes, *, hop_s: float | None, where: str) -> None:
@@ -44,11 +39,6 @@ def check_content(kind: FieldKind, data: bytes, *, hop_s: float | None, where: s
 
 def _check_array(data: bytes, hop_s: float | None, where: str) -> None:
     try:
-        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except _NOT_AN_ARRAY as err:
-        raise FormatError(
-            f"{where}: not a plain .npy array: {' '.join(str(err).split())}; write it with numpy.save, as numbers of "
-            "one type"
-        ) from err
-    if hop_s is not None and array.ndim == 0:
-        raise FormatError(f"{where}: an array without axes has no rows each {hop_s:g} s; leave out its hop")
+        check_rows(read_array(data)[0], hop_s)
+    except FormatError as err:
+        raise FormatError(f"{where}: {err}") from err

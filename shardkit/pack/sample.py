@@ -9,6 +9,7 @@ from typing import Any
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import Encoded, transcode
 from shardkit.core.errors import AudioError, InputError
+from shardkit.format.arrays import ArrayLayout, read_array
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry
 from shardkit.format.tar import TarWriter
@@ -81,6 +82,7 @@ def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s:
             xxh3=member_hash(data),
             audio=audio,
             hop_s=hops_s.get(field),
+            array=array_layout(extension, data),
         )
     return IndexRow(
         key=item.key,
@@ -89,6 +91,11 @@ def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s:
         intervals=prepared.intervals,
         metadata=item.metadata,
     )
+
+
+def array_layout(extension: str, data: bytes) -> ArrayLayout | None:
+    """Return where the rows of an array member lie; None for other members, and where they can't be told apart."""
+    return read_array(data)[1] if kind_of_extension(extension) == "array" else None
 
 
 def encode(location: Location, options: TranscodeOptions) -> Encoded:
@@ -112,6 +119,7 @@ def audio_entry(encoded: Encoded) -> AudioEntry:
         loudness_lufs=encoded.lufs,
         seek_table=encoded.seek_table,
         loudness_track=encoded.loudness,
+        setup=encoded.setup,
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from shardkit.report.bench_crops import Fetched, Wanted, fetched
+from shardkit.report.bench_crops import Fetched
 from shardkit.storage.store import read_range
+from shardkit.stream.piece import AudioPiece
 from shardkit.stream.stream import Stream
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Decoding:
         }
 
 
-def read_crops(crops: Sequence[Wanted], *, in_flight: int, seconds: float) -> tuple[Reading, list[Fetched]]:
+def read_crops(crops: Sequence[AudioPiece], *, in_flight: int, seconds: float) -> tuple[Reading, list[Fetched]]:
     """Read crops from storage, so many at once, and again where there are too few for the time.
 
     Returns:
@@ -78,7 +79,7 @@ def read_crops(crops: Sequence[Wanted], *, in_flight: int, seconds: float) -> tu
 
     def fetch(number: int) -> tuple[float, int]:
         crop, began = crops[number % len(crops)], time.perf_counter()
-        data = read_range(crop.tar, crop.lo, crop.hi)
+        data = read_range(crop.catalog.tars[crop.shard], crop.lo, crop.hi)
         latency = time.perf_counter() - began
         if number < KEEP_CROPS and number * len(data) < KEEP_BYTES:
             kept[number] = data
@@ -95,7 +96,7 @@ def read_crops(crops: Sequence[Wanted], *, in_flight: int, seconds: float) -> tu
         median_s=float(np.median(latencies)),
         p95_s=float(np.percentile(latencies, 95)),
     )
-    return reading, [fetched(crops[number % len(crops)], data) for number, data in kept.items()]
+    return reading, [Fetched(crops[number % len(crops)], data) for number, data in kept.items()]
 
 
 def decode_crops(kept: Sequence[Fetched], *, sample_rate: int, channels: int, threads: int, seconds: float) -> Decoding:

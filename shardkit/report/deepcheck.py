@@ -8,13 +8,16 @@ import numpy as np
 
 from shardkit.audio import flac, pcm, probe
 from shardkit.audio.blocks import read_blocks
-from shardkit.audio.decode import AudioMember, byte_range, decode
+from shardkit.audio.decode import AudioMember, byte_range, decode, read_table
 from shardkit.audio.facts import AudioFacts
+from shardkit.audio.points import PointTable
+from shardkit.audio.proof import Proof, find_points
 from shardkit.audio.seektable import SeekTable
 from shardkit.audio.transcode import Encoded, analyse
 from shardkit.core.loudness import ABSOLUTE_GATE_LUFS
+from shardkit.format.arrays import check_rows, read_array
+from shardkit.format.hashing import member_hash
 from shardkit.format.manifest import FieldKind
-from shardkit.stream.sample import load_array
 
 # Another processor, or another version of a decoder or a filter, may round the other way.
 _TRACK_STEPS = 1
@@ -39,13 +42,23 @@ def content_problems(
         if kind == "audio":
             yield from _audio_problems(entry, data)
         elif kind == "array":
-            load_array(data, entry.get("hop_s"), 0.0, 0.0, where="array")
+            yield from _array_problems(entry, data)
         elif kind == "json":
             yield from _json_problems(json.loads(data), labels)
         elif kind == "text":
             data.decode()
     except ValueError as err:  # what all decoders raise on damage, ours and the standard library's
         yield str(err)
+
+
+def _array_problems(entry: Mapping[str, Any], data: bytes) -> Iterator[str]:
+    """Yield where the index says of an array other than what its own header does."""
+    array, layout = read_array(data)
+    check_rows(array, entry.get("hop_s"))
+    found = None if layout is None else (layout.dtype, list(layout.shape), layout.data_offset)
+    told = tuple(entry.get(name) for name in ("dtype", "shape", "data_offset"))
+    if told != (found or (None, None, None)):
+        yield f"its rows lie as {found}, the index has {told}"
 
 
 def _json_problems(content: Any, labels: Sequence[str] | None) -> Iterator[str]:
@@ -83,10 +96,17 @@ def _loudness_problems(entry: Mapping[str, Any], encoded: Encoded) -> Iterator[s
 
 
 def _table_problems(entry: Mapping[str, Any], encoded: Encoded, data: bytes) -> Iterator[str]:
-    """Yield a problem if a point of the stored seek table is not the start of a frame."""
+    """Yield a problem if a reader that begins at a point of the stored seek table goes wrong."""
     if entry["seek_table"] in (None, encoded.seek_table):
         return  # none, or just what we would have written
-    stored, layout = SeekTable.from_bytes(entry["seek_table"]), flac.scan(data)
+    stored = read_table(entry["seek_table"], encoded.facts.codec)
+    yield from (
+        _frame_problems(stored, data) if isinstance(stored, SeekTable) else _point_problems(stored, encoded.facts, data)
+    )
+
+
+def _frame_problems(stored: SeekTable, data: bytes) -> Iterator[str]:
+    layout = flac.scan(data)
     starts = dict(zip(layout.frame_samples.tolist(), layout.frame_bytes.tolist(), strict=True))
     for sample, offset in zip(stored.samples.tolist(), stored.offsets.tolist(), strict=True):
         if starts.get(sample) != offset:
@@ -94,10 +114,23 @@ def _table_problems(entry: Mapping[str, Any], encoded: Encoded, data: bytes) -> 
             return
 
 
+def _point_problems(stored: PointTable, facts: AudioFacts, data: bytes) -> Iterator[str]:
+    _, setup = find_points(data, facts)
+    if stored.setup is not None and (setup is None or member_hash(setup) != stored.setup):
+        yield f"its seek table needs the decoder setup {stored.setup:016x}, which is not the member's"
+        return
+    proof = Proof(data, facts, stored, setup)
+    for _ in proof.watch(read_blocks(AudioMember(facts, len(data)), data)):
+        pass
+    if proof.failed_at is not None:
+        yield f"samples from {proof.failed_at} on, read by its seek table, differ from those of a full decode"
+
+
 def _crop_problems(entry: Mapping[str, Any], facts: AudioFacts, data: bytes) -> Iterator[str]:
     """Yield a problem if a crop, read as a stream reads it, is not the slice of a full decode (law L6)."""
     table = entry["seek_table"]
-    member = AudioMember(facts, len(data), None if table is None else SeekTable.from_bytes(table))
+    _, setup = find_points(data, facts)
+    member = AudioMember(facts, len(data), None if table is None else read_table(table, facts.codec), setup)
     length = max(1, min(facts.frames, round(_CROP_S * facts.sample_rate)))
     wanted = {int(start) for start in np.linspace(0, facts.frames - length, _CROP_BLOCKS)}
     position = 0

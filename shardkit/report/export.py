@@ -19,7 +19,7 @@ from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count, format_size
 from shardkit.report.clip import write_audio
 from shardkit.report.layout import MANIFEST_NAME, Layout, check_names, members_of
-from shardkit.stream.piece import read_member
+from shardkit.stream.fetch import read_member
 from shardkit.stream.view import View
 
 __all__ = ["MANIFEST_NAME", "ExportSummary", "export", "write_audio"]

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from shardkit.core.errors import FormatError, NotFoundError, StorageError
 from shardkit.format.hashing import file_hash
-from shardkit.format.index import load_index
+from shardkit.format.index import load_index, setups_of
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.report.problems import REINDEX, Problem
 from shardkit.report.rowcheck import duration_problems, row_problems, schema_problems
@@ -47,6 +47,7 @@ def check_index(shard: ShardInfo, dataset: Location, manifest: Manifest) -> Inde
         add(f"index {shard.index} has the hash {file_hash(data)}, the manifest says {shard.index_hash}")
     try:
         table, note = load_index(data, where=shard.index)
+        setups = setups_of(note, where=shard.index)
         table.validate(full=True)  # text that is not UTF-8, lists that reach beyond their values
     except (FormatError, pa.ArrowInvalid) as err:
         return add(f"index {str(err).partition('; ')[0]}")
@@ -59,7 +60,7 @@ def check_index(shard: ShardInfo, dataset: Location, manifest: Manifest) -> Inde
         rows: list[dict[str, Any]] = table.to_pylist()
         found.problems += duration_problems(rows, shard)
         for row in rows:
-            found.problems += row_problems(row, manifest, shard)
+            found.problems += row_problems(row, manifest, shard, setups=setups)
         found.rows = [row for row in rows if row["key"] is not None]
         found.keys = table.column("key").combine_chunks()
     return found

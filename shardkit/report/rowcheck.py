@@ -2,15 +2,17 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from shardkit.audio.decode import read_table
 from shardkit.audio.facts import AudioFacts
-from shardkit.audio.seektable import SeekTable
+from shardkit.audio.points import PointTable
 from shardkit.core.errors import FormatError
 from shardkit.core.loudness import num_hops
+from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import PRIMARY, PRIMARY_COLUMNS, index_schema
 from shardkit.format.manifest import Manifest, ShardInfo
 from shardkit.format.tar import split_name
@@ -82,8 +84,17 @@ def _spelling(kind: str) -> str:
     return _MAP_VALUE.sub("", kind.replace("<element: ", "<item: "))
 
 
-def row_problems(row: Mapping[str, Any], manifest: Manifest, shard: ShardInfo) -> Iterator[Problem]:
-    """Yield what is wrong with one row, of an index whose columns are right."""
+def row_problems(
+    row: Mapping[str, Any], manifest: Manifest, shard: ShardInfo, *, setups: Collection[int]
+) -> Iterator[Problem]:
+    """Yield what is wrong with one row, of an index whose columns are right.
+
+    Args:
+        row: The row.
+        manifest: Of the dataset.
+        shard: The row's.
+        setups: Hashes of the decoder setups that the index has.
+    """
     key = row["key"]
 
     def problem(what: str, member: str | None = None, offset: int | None = None) -> Problem:
@@ -111,9 +122,9 @@ def row_problems(row: Mapping[str, Any], manifest: Manifest, shard: ShardInfo) -
             yield problem("key and extension don't make a name from which WebDataset reads them back", *place)
         if member["extension"] not in manifest.fields[name].extensions:
             yield problem(f"the manifest knows {', '.join(manifest.fields[name].extensions)} of {name!r}", *place)
-        if "codec" in member:
-            for what in _audio(member):
-                yield problem(what, *place)
+        checks = _audio(member, setups) if "codec" in member else _array(member) if "dtype" in member else ()
+        for what in checks:
+            yield problem(what, *place)
 
 
 def duration_problems(rows: Sequence[Mapping[str, Any]], shard: ShardInfo) -> Iterator[Problem]:
@@ -148,7 +159,7 @@ def _intervals(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
             yield f"interval {name!r} from sample {start} to {stop} does not lie in the recording's {frames} samples"
 
 
-def _audio(member: Mapping[str, Any]) -> Iterator[str]:
+def _audio(member: Mapping[str, Any], setups: Collection[int]) -> Iterator[str]:
     """Yield what can't be true of a recording."""
     names = AudioFacts.__dataclass_fields__
     try:
@@ -162,15 +173,46 @@ def _audio(member: Mapping[str, Any]) -> Iterator[str]:
     if member["seek_table"] is None:
         return
     try:
-        table = SeekTable.from_bytes(member["seek_table"])
+        table = read_table(member["seek_table"], facts.codec)
     except FormatError as err:
         yield f"its seek table can't be read: {err}"
         return
-    if table.end != member["size"] or table.samples[-1] >= facts.frames:
+    if isinstance(table, PointTable):
+        yield from _points(table, facts, member["size"], setups)
+    elif table.end != member["size"] or table.samples[-1] >= facts.frames:
         yield (
             f"its seek table ends at byte {table.end} of {member['size']} and sample {table.samples[-1]} "
             f"of {facts.frames}"
         )
+
+
+def _array(member: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what can't be true of an array."""
+    if member["hop_s"] is not None and not 0 < member["hop_s"] < math.inf:
+        yield f"its hop is {member['hop_s']} s"
+    parts = [member[name] for name in ("dtype", "shape", "data_offset")]
+    if parts == [None, None, None]:
+        return
+    try:
+        layout = ArrayLayout(parts[0], tuple(parts[1]), parts[2])
+        end = layout.byte_range(0, layout.shape[0])[1]
+    except (TypeError, IndexError) as err:
+        yield f"its rows lie as {parts}, which can't be: {err}"
+        return
+    if layout.data_offset < 0 or min(layout.shape) < 1 or end != member["size"]:
+        rows = f"{layout.shape} of {layout.dtype} from byte {layout.data_offset}"
+        yield f"its rows, {rows}, do not end at {member['size']}"
+
+
+def _points(table: PointTable, facts: AudioFacts, size: int, setups: Collection[int]) -> Iterator[str]:
+    """Yield what can't be true of the points of a lossy member."""
+    last = int(table.exact_from()[-1])
+    if table.end > size or last >= facts.frames:
+        yield f"its seek table ends at byte {table.end} of {size} and sample {last} of {facts.frames}"
+    if (table.setup is not None) is not (facts.codec == "vorbis"):
+        yield f"its seek table is not one of {facts.codec}: that needs {'a' if table.setup is None else 'no'} setup"
+    elif table.setup is not None and table.setup not in setups:
+        yield f"its seek table needs the decoder setup {table.setup:016x}, which the index lacks"
 
 
 def _index(shard: ShardInfo, what: str) -> Problem:

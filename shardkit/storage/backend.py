@@ -35,8 +35,11 @@ class Backend(Protocol):
     def read(self, location: Location) -> bytes:
         """Return the whole file."""
 
-    def read_range(self, location: Location, start: int, stop: int) -> bytes:
-        """Return the bytes [start, stop), or fewer where the file ends before."""
+    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
+        """Return the bytes [start, stop), or fewer where the file ends before.
+
+        Raise CorruptDataError where the file is seen to have another size than ``expected_size`` bytes.
+        """
 
     def status(self, location: Location) -> Status | None:
         """Return what is there, None for nothing."""

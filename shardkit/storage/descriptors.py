@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from threading import Lock
 
 
-class _Open:
-    """One descriptor, how many reads are using it, and whether it is still kept for later ones."""
+class OpenFile:
+    """One descriptor, the bytes of its file when it was opened, and who uses it: for ``Descriptors`` to count."""
 
-    __slots__ = ("descriptor", "kept", "users")
+    __slots__ = ("descriptor", "kept", "size", "users")
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
+        self.size = size
         self.users = 0
         self.kept = True
 
@@ -28,18 +29,18 @@ class Descriptors:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._lock = Lock()
-        self._open: OrderedDict[str, _Open] = OrderedDict()  # path -> file, least recently used first
-        self._in_use: set[_Open] = set()
+        self._open: OrderedDict[str, OpenFile] = OrderedDict()  # path -> file, least recently used first
+        self._in_use: set[OpenFile] = set()
 
     @contextmanager
-    def borrow(self, path: str) -> Iterator[int]:
-        """Give the descriptor of ``path``, opened for reading, for the time of the ``with`` block."""
+    def borrow(self, path: str) -> Iterator[OpenFile]:
+        """Give the open file of ``path``, to be read only, for the time of the ``with`` block."""
         file = self._take(path)
         if file is None:
             # Opened outside the lock: on a network file system this may take long, and others need not wait.
             file = self._keep(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         try:
-            yield file.descriptor
+            yield file
         finally:
             self._release(file)
 
@@ -61,7 +62,7 @@ class Descriptors:
         self._open = OrderedDict()
         self._in_use = set()
 
-    def _take(self, path: str) -> _Open | None:
+    def _take(self, path: str) -> OpenFile | None:
         with self._lock:
             file = self._open.get(path)
             if file is not None:
@@ -69,11 +70,12 @@ class Descriptors:
                 self._use(file)
             return file
 
-    def _keep(self, path: str, descriptor: int) -> _Open:
+    def _keep(self, path: str, descriptor: int) -> OpenFile:
+        size = os.fstat(descriptor).st_size
         with self._lock:
             file = self._open.get(path)
             if file is None:
-                file = self._open[path] = _Open(descriptor)
+                file = self._open[path] = OpenFile(descriptor, size)
             else:  # another thread opened the same file meanwhile
                 os.close(descriptor)
             self._use(file)
@@ -81,11 +83,11 @@ class Descriptors:
                 self._retire(self._open.popitem(last=False)[1])
             return file
 
-    def _use(self, file: _Open) -> None:
+    def _use(self, file: OpenFile) -> None:
         file.users += 1
         self._in_use.add(file)
 
-    def _release(self, file: _Open) -> None:
+    def _release(self, file: OpenFile) -> None:
         with self._lock:
             file.users -= 1
             if file.users == 0:
@@ -93,7 +95,7 @@ class Descriptors:
                 if not file.kept:
                     os.close(file.descriptor)
 
-    def _retire(self, file: _Open) -> None:
+    def _retire(self, file: OpenFile) -> None:
         file.kept = False
         if file.users == 0:
             os.close(file.descriptor)

@@ -19,3 +19,8 @@ def s3_endpoint(options: Mapping[str, object]) -> str | None:
     if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def requests_ca_bundle() -> str | None:
+    """Return the bundle of certificates that botocore trusts where nothing of its own is set."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or None

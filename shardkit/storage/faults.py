@@ -5,7 +5,8 @@ another. So a failure is judged by its marks, gathered along the chain of causes
 ("NoSuchBucket"), the HTTP status, the errno, and the names of the exception classes. By names, because that needs
 none of the clients installed. The first rule with one of the marks speaks.
 
-Sources: the error codes of Amazon S3's REST API; botocore.exceptions; aiohttp's client exceptions; errno(3).
+Sources: the error codes of Amazon S3's REST API; botocore.exceptions; aiohttp's client exceptions;
+urllib3.exceptions; errno(3).
 """
 
 import errno
@@ -19,7 +20,10 @@ from shardkit.storage.location import HTTP, S3, Location
 
 # No connection came about: wrong host, wrong port, or a network that is down.
 UNREACHABLE = frozenset(
-    {"EndpointConnectionError", "ClientConnectorError", "ConnectTimeoutError", "ConnectionTimeoutError", "gaierror"}
+    {
+        *("EndpointConnectionError", "ClientConnectorError", "ConnectError"),
+        *("ConnectTimeoutError", "ConnectionTimeoutError", "gaierror"),
+    }
 )
 # The store or the network failed at something that it may well do the next time.
 TRANSIENT = frozenset(
@@ -34,6 +38,7 @@ TRANSIENT = frozenset(
             "ResponseStreamingError",
         ),
         *("ServerDisconnectedError", "ClientPayloadError", "IncompleteRead", "ECONNRESET", "EPIPE", "ECONNABORTED"),
+        *("BadStatusLine", "WrongAnswerError"),
     }
 )
 # A wrong protocol or certificate fails the same way each time, though it looks like a broken connection.
@@ -69,6 +74,8 @@ _RULES = (
     _rule("ParamValidationError InvalidBucketName InvalidURL", InputError, "not a valid name: {detail}"),
     _rule("401 UnauthorizedAccess", AccessError, "the credentials were refused (401); {credentials}"),
     _rule("403 AccessDenied PermissionError EACCES EPERM EROFS", AccessError, "{refused}; {credentials}"),
+    _rule("WrongAnswerError", StorageError,
+          "{detail}, several times; a proxy or cache on the way may be at fault: try again later, or go around it"),
     _rule(" ".join(TRANSIENT), StorageError, "the store failed at it, several times: {detail}; try again later"),
     _rule("404 NoSuchKey FileNotFoundError", NotFoundError, "nothing is stored there; check the name"),
     _rule("ELOOP", NotFoundError, "it is a link that leads in a circle; mend it or take it away"),

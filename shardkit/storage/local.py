@@ -12,6 +12,7 @@ from secrets import token_hex
 from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
 from shardkit.storage.descriptors import Descriptors
 from shardkit.storage.location import Location
+from shardkit.storage.versions import wrong_size
 
 MAX_DESCRIPTORS = 128  # far below the usual limit of 1,024 a process
 
@@ -29,21 +30,20 @@ class LocalBackend:
         """Return the whole file."""
         return location.local_path.read_bytes()
 
-    def read_range(self, location: Location, start: int, stop: int) -> bytes:
+    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
         """Return the bytes [start, stop), or fewer at the end of the file, through a descriptor kept open.
 
-        A file that another process replaces goes on being read as it was; shards never change once published.
+        A file that another process replaces goes on being read as it was, unless another size is expected of it.
         """
-        with self._descriptors.borrow(location.path) as descriptor:
-            data = os.pread(descriptor, stop - start, start)
-            if len(data) == stop - start:
-                return data
-            parts = [data]  # Linux transfers at most 2 GiB a call, network file systems less: see pread(2)
-            while data:
-                start += len(data)
-                data = os.pread(descriptor, stop - start, start)
-                parts.append(data)
-            return b"".join(parts)
+        with self._descriptors.borrow(location.path) as file:
+            if expected_size is None or file.size == expected_size:
+                return _pread(file.descriptor, start, stop)
+        # Replaced or written on since it was opened, maybe in time for the index that is read now: look again.
+        self._descriptors.forget(location.path)
+        with self._descriptors.borrow(location.path) as file:
+            if file.size != expected_size:
+                raise wrong_size(location, file.size, expected_size)
+            return _pread(file.descriptor, start, stop)
 
     def status(self, location: Location) -> Status | None:
         """Return what is there, None for nothing."""
@@ -130,6 +130,18 @@ class LocalBackend:
         with _appearing(target) as temporary, source.open("rb") as old, temporary.open("wb") as new:
             shutil.copyfileobj(old, new, 1 << 20)
             _flush(new.fileno())
+
+
+def _pread(descriptor: int, start: int, stop: int) -> bytes:
+    data = os.pread(descriptor, stop - start, start)
+    if len(data) == stop - start:
+        return data
+    parts = [data]  # Linux transfers at most 2 GiB a call, network file systems less: see pread(2)
+    while data:
+        start += len(data)
+        data = os.pread(descriptor, stop - start, start)
+        parts.append(data)
+    return b"".join(parts)
 
 
 def _temporary_name() -> str:

@@ -13,6 +13,7 @@ from shardkit.core.errors import InputError
 from shardkit.storage import faults
 from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
 from shardkit.storage.clients import Clients
+from shardkit.storage.direct import DirectReader
 from shardkit.storage.location import HTTP, OBJECT_STORES, S3, Location
 
 T = TypeVar("T")
@@ -34,15 +35,17 @@ class RemoteBackend:
         data: bytes = self._run(location, lambda fs: fs.cat_file(location.url))
         return data
 
-    def read_range(self, location: Location, start: int, stop: int) -> bytes:
+    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
         """Return the bytes [start, stop), or fewer at the end of the object."""
+        client = self._clients.get(location)
         try:
-            data: bytes = self._run(location, lambda fs: fs.cat_file(location.url, start=start, end=stop))
+            return client.attempt(
+                location, lambda fs: _read_range(client.direct, fs, location, start, stop, expected_size)
+            )
         except Exception as err:  # see Client.attempt
             if faults.is_past_end(err):
                 return b""
             raise
-        return data
 
     def status(self, location: Location) -> Status | None:
         """Return what is there, None for nothing; object stores have a folder where a name begins with it."""
@@ -78,14 +81,14 @@ class RemoteBackend:
         """Store ``data``; object stores do so in one step."""
         _refuse_writing(location)
         self._make_parent(location)
-        self._run(location, lambda fs: fs.pipe_file(location.url, data))
+        self._change(location, lambda fs: fs.pipe_file(location.url, data))
 
     def publish(self, path: str, location: Location) -> None:
         """Upload a finished file, in parts when it is large, and remove it here once its size is confirmed there."""
         _refuse_writing(location)
         self._make_parent(location)
         size = os.path.getsize(path)  # noqa: PTH202
-        self._run(location, lambda fs: fs.put_file(path, location.url, **_upload_options(location.protocol, size)))
+        self._change(location, lambda fs: fs.put_file(path, location.url, **_upload_options(location.protocol, size)))
         stored = self.status(location)
         if stored is None or stored.size != size:
             raise OSError(f"{size:,} bytes were sent, {stored.size if stored else 0:,} are stored; try again")
@@ -109,7 +112,7 @@ class RemoteBackend:
         """Remove an object; there may be none."""
         _refuse_writing(location)
         try:
-            self._run(location, lambda fs: fs.rm_file(location.url))
+            self._change(location, lambda fs: fs.rm_file(location.url))
         except FileNotFoundError as err:
             if not faults.is_missing(err, location):
                 raise
@@ -117,9 +120,27 @@ class RemoteBackend:
     def _run(self, location: Location, call: Callable[[Any], T]) -> T:
         return self._clients.get(location).attempt(location, call)
 
+    def _change(self, location: Location, call: Callable[[Any], object]) -> None:
+        self._run(location, call)
+        direct = self._clients.get(location).direct
+        if direct is not None:
+            direct.forget(location)
+
     def _make_parent(self, location: Location) -> None:
         if location.protocol not in OBJECT_STORES:
             self.make_folder(location.parent)
+
+
+def _read_range(
+    direct: DirectReader | None, filesystem: Any, location: Location, start: int, stop: int, expected_size: int | None
+) -> bytes:
+    data = None if direct is None else direct.read(location, start, stop, expected_size)
+    if data is not None:
+        return data
+    data = filesystem.cat_file(location.url, start=start, end=stop)
+    if direct is not None:
+        direct.refused(location)
+    return bytes(data)
 
 
 def _upload_options(protocol: str, size: int) -> dict[str, int]:

@@ -11,11 +11,13 @@ Every function may be called from any thread, and in forked or spawned processes
 
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from shardkit.core.errors import CorruptDataError, InputError, NotFoundError, ShardkitError, StorageError
 from shardkit.storage.backend import TEMPORARY_PREFIX, Backend, Status, StoredFile
+from shardkit.storage.cost import add_request
 from shardkit.storage.faults import explain
 from shardkit.storage.local import LocalBackend
 from shardkit.storage.location import Location, locate
@@ -48,27 +50,43 @@ _REMOTE: Backend = RemoteBackend()
 
 def read_bytes(location: Location, *, traffic: Traffic | None = None) -> bytes:
     """Return the content of a whole file."""
+    started = time.perf_counter()
     with _explained(location, "read"):
         data = _backend(location).read(location)
     if traffic is not None:
-        traffic.add(len(data))
+        traffic.add(len(data), time.perf_counter() - started)
     return data
 
 
-def read_range(location: Location, start: int, stop: int, *, traffic: Traffic | None = None) -> bytes:
+def read_range(
+    location: Location, start: int, stop: int, *, expected_size: int | None = None, traffic: Traffic | None = None
+) -> bytes:
     """Return exactly the bytes [start, stop) of a file, by one request without read-ahead.
 
+    Args:
+        location: The file.
+        start: First byte.
+        stop: The byte after the last.
+        expected_size: Bytes that the whole file has by its index. Where the answer tells another size, or that the
+            file was replaced since this process first read it (by ETag or date), that is an error even if the range
+            is there; S3, plain HTTP and local files tell, other stores don't.
+        traffic: Counts the request. What requests cost at each place is measured too, see ``cost``.
+
     Raises:
-        CorruptDataError: The file ends before ``stop``.
+        CorruptDataError: The file ends before ``stop``, or is not the expected one.
+        StorageError: It can't be read, see above; or the server ignores ranges and ``start`` lies far behind.
     """
     if not 0 <= start <= stop:
         raise InputError(f"{location}: bytes {start:,} to {stop:,} are no range; give 0 <= start <= stop")
     if start == stop:
         return b""
+    started = time.perf_counter()
     with _explained(location, "read"):
-        data = _backend(location).read_range(location, start, stop)
+        data = _backend(location).read_range(location, start, stop, expected_size)
+    seconds = time.perf_counter() - started
+    add_request(location, len(data), seconds)
     if traffic is not None:
-        traffic.add(len(data))
+        traffic.add(len(data), seconds)
     if len(data) != stop - start:
         raise _wrong_length(location, start, stop, len(data))
     return data

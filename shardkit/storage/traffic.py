@@ -4,30 +4,37 @@ from threading import get_ident
 
 
 class Traffic:
-    """Requests and bytes read; give one to the reading functions of ``store`` and look at it at any time.
+    """Requests made, bytes read and seconds waited; give one to the reading functions of ``store``, look at any time.
 
     Every thread counts in its own cell, so counting takes no lock: nothing to wait for, nothing that a fork could
     leave locked. A forked or unpickled copy goes on from the counts it was made with, on its own.
     """
 
     def __init__(self) -> None:
-        self._cells: dict[int, tuple[int, int]] = {}  # thread -> (requests, bytes); only that thread writes it
+        self._cells: dict[
+            int, tuple[int, int, float]
+        ] = {}  # thread -> (requests, bytes, s); only that thread writes it
 
-    def add(self, num_bytes: int) -> None:
-        """Count one request that returned ``num_bytes``; a retried request counts once."""
+    def add(self, num_bytes: int, seconds: float = 0.0) -> None:
+        """Count one request that returned ``num_bytes`` after ``seconds``; a retried request counts once."""
         thread = get_ident()
-        requests, total = self._cells.get(thread, (0, 0))
-        self._cells[thread] = (requests + 1, total + num_bytes)
+        requests, total, waited = self._cells.get(thread, (0, 0, 0.0))
+        self._cells[thread] = (requests + 1, total + num_bytes, waited + seconds)
 
     @property
     def requests(self) -> int:
         """Reads so far."""
-        return sum(requests for requests, _ in list(self._cells.values()))
+        return sum(requests for requests, _, _ in list(self._cells.values()))
 
     @property
     def bytes_read(self) -> int:
         """Bytes they returned."""
-        return sum(total for _, total in list(self._cells.values()))
+        return sum(total for _, total, _ in list(self._cells.values()))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in them, all threads together; waits before trying again count."""
+        return sum(waited for _, _, waited in list(self._cells.values()))
 
     def __repr__(self) -> str:
-        return f"Traffic(requests={self.requests:,}, bytes_read={self.bytes_read:,})"
+        return f"Traffic(requests={self.requests:,}, bytes_read={self.bytes_read:,}, seconds={self.seconds:.3f})"

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from shardkit.core.checks import checked_whole
+from shardkit.core.checks import checked_seconds, checked_whole
+from shardkit.core.crops import Crop
 from shardkit.core.errors import InputError
 from shardkit.core.shuffle import Shuffle
-from shardkit.stream.plan import Source
+from shardkit.stream.plan import Source, Views
 from shardkit.stream.view import View
 
 _MAX_LOCAL_THREADS = 8  # decoding holds the GIL for part of its time; more threads stop paying
@@ -67,6 +68,20 @@ def checked_passes(
     if epoch_samples is not None:
         raise InputError("passes=1 ends with the pass, so epoch_samples has no meaning; leave one of them out")
     return 1
+
+
+def checked_views(views: int, distance_s: float | None, crop: Crop | None) -> Views:
+    """Return how many crops are taken of each sample, and where."""
+    count = checked_whole(views, "views", most=2**10)
+    if count == 1:
+        if distance_s is not None:
+            raise InputError(
+                "view_distance_s without views: say how many crops to take of each sample, such as views=2"
+            )
+        return Views()
+    if crop is None:
+        raise InputError(f"views={count} without a crop are {count} times the same; give a crop, or views=1")
+    return Views(count=count, distance_s=None if distance_s is None else checked_seconds(distance_s, "view_distance_s"))
 
 
 def checked_shuffle(shuffle: Shuffle | str) -> Shuffle:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from shardkit.audio.resample import num_resampled
 from shardkit.core.errors import InputError, ShardkitError
 from shardkit.format.index import PRIMARY
-from shardkit.storage.traffic import Traffic
 from shardkit.stream.batch import Batch
 from shardkit.stream.faults import FaultLog
-from shardkit.stream.fields import check_fields, read_other_field
+from shardkit.stream.fetch import Fetcher
+from shardkit.stream.fields import check_fields, row_shapes
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan, Draw, Planner, Source
-from shardkit.stream.reader import SAMPLE_FAULTS, AudioBuffers, Faults, start_reading
+from shardkit.stream.reader import Buffers, Faults, start_reading
 from shardkit.stream.targets import IntervalRows, LabelRows
 
 MAX_ATTEMPTS = 16  # substitutes that fail in turn: then it is not the sample
@@ -49,22 +49,17 @@ class BatchOptions:
 
 @dataclass(slots=True)
 class Pending:
-    """A batch under way. ``others`` holds the fields that are not audio, by name and place in the batch."""
+    """A batch under way."""
 
     plan: BatchPlan
-    buffers: AudioBuffers
+    buffers: Buffers
     executor: Executor
-    audio: list[Future[Faults]]
-    others: dict[str, list[Future[Any] | None]]
+    jobs: list[Future[Faults]]
 
     def cancel(self) -> None:
         """Drop the reads that have not begun."""
-        for future in self.audio:
-            future.cancel()
-        for listed in self.others.values():
-            for item in listed:
-                if item is not None:
-                    item.cancel()
+        for job in self.jobs:
+            job.cancel()
 
 
 class Assembler:
@@ -75,33 +70,33 @@ class Assembler:
         options: What a batch holds.
         planner: Says what takes the place of a sample that can't be read.
         faults: Where those are noted.
-        traffic: Counts requests and bytes.
+        fetcher: Fetches bytes.
     """
 
     def __init__(
-        self, sources: Sequence[Source], options: BatchOptions, planner: Planner, faults: FaultLog, traffic: Traffic
+        self, sources: Sequence[Source], options: BatchOptions, planner: Planner, faults: FaultLog, fetcher: Fetcher
     ) -> None:
         self.planner = planner
         self._sources = sources
         self._options = options
         self._faults = faults
-        self._traffic = traffic
+        self._fetcher = fetcher
         self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
         self.mask_names = _mask_names(sources, options.mask_names)
         self._audio_fields, self._other_fields = check_fields(sources, options.fields)
+        self._row_shapes = row_shapes(sources, self._other_fields, options.crop_s)
         self._metadata = {name: _metadata_columns(sources, name) for name in options.metadata}
         self._label_rows = [LabelRows(source.catalog, self.labels) for source in sources]
         self._interval_rows = [IntervalRows(source.catalog, self.mask_names) for source in sources]
 
     @property
-    def audio_fields(self) -> tuple[str, ...]:
-        """The audio fields that are delivered."""
-        return (PRIMARY, *self._audio_fields)
+    def fields(self) -> tuple[str, ...]:
+        """The fields that are delivered, the primary audio first."""
+        return (PRIMARY, *self._audio_fields, *self._other_fields)
 
     def begin(self, plan: BatchPlan, executor: Executor, neighbours: NeighbourReads | None) -> Pending:
         """Allocate a batch and start to read it."""
-        pending = Pending(plan, self._buffers(plan), executor, [], {})
-        pending.others = {name: [None] * len(plan.draws) for name in self._other_fields}
+        pending = Pending(plan, self._buffers(plan), executor, [])
         self._start(pending, range(len(plan.draws)), neighbours)
         return pending
 
@@ -112,12 +107,13 @@ class Assembler:
             AudioError, CorruptDataError, StorageError: More samples than allowed can't be read, or the storage
                 fails; the message says where.
         """
-        others, invalid = self._read(pending)
-        plan, audio = pending.plan, pending.buffers.fields[PRIMARY]
+        invalid = self._read(pending)
+        plan, buffers = pending.plan, pending.buffers
+        audio, given = buffers.audio[PRIMARY], {**buffers.audio, **buffers.arrays, **buffers.values}
         draws = plan.draws
         return Batch(
             audio=audio,
-            lengths=pending.buffers.lengths,
+            lengths=buffers.lengths,
             sample_rate=self._options.sample_rate,
             keys=["" if draw is None else self._sources[draw.source].catalog.key(draw.row) for draw in draws],
             sources=["" if draw is None else self._sources[draw.source].name for draw in draws],
@@ -126,13 +122,14 @@ class Assembler:
             starts=np.array([0 if draw is None else draw.start for draw in draws], dtype=np.int64),
             labels=self._labels(draws),
             masks=self._masks(draws, audio.shape[-1]),
-            fields={name: pending.buffers.fields[name] for name in self._audio_fields} | others,
+            fields={name: given[name] for name in self._options.fields},
             present={name: self._present(draws, name) for name in self._options.fields},
             metadata={
                 name: [None if draw is None else columns[draw.source](draw.row) for draw in draws]
                 for name, columns in self._metadata.items()
             },
             valid=np.array([draw is not None and index not in invalid for index, draw in enumerate(draws)]),
+            views=self.planner.views.count,
             position=plan.next_position,
         )
 
@@ -141,89 +138,81 @@ class Assembler:
         indices, plan = list(indices), pending.plan
         if neighbours is not None:
             neighbours.plan([int(plan.positions[index]) for index in indices if plan.draws[index] is not None])
-        for name, listed in pending.others.items():
-            for index in indices:
-                draw = plan.draws[index]
-                if draw is not None:
-                    source = self._sources[draw.source]
-                    listed[index] = pending.executor.submit(read_other_field, source, name, draw, self._traffic)
-        pending.audio = start_reading(
+        pending.jobs = start_reading(
             plan,
             indices,
             pending.buffers,
             self._sources,
-            self.audio_fields,
+            self.fields,
             executor=pending.executor,
-            traffic=self._traffic,
+            fetcher=self._fetcher,
             neighbours=neighbours,
         )
 
-    def _read(self, pending: Pending) -> tuple[dict[str, list[Any]], set[int]]:
-        """Wait for a batch; return its fields that are not audio and which samples were given up."""
+    def _read(self, pending: Pending) -> set[int]:
+        """Wait for a batch; return which samples were given up."""
         plan, attempt, invalid = pending.plan, 0, set[int]()
-        others: dict[str, list[Any]] = {name: [None] * len(plan.draws) for name in pending.others}
-        while failed := self._wait(pending, others):
+        while failed := self._wait(pending):
             for index, error in failed.items():
                 draw = plan.draws[index]
                 assert draw is not None  # noqa: S101  for the type checker: what is not drawn can't fail
                 self._faults.note(error, int(plan.positions[index]), self._sources[draw.source].name)
+            samples = [first + view for first in failed for view in range(self.planner.views.count)]
+            for index in samples:
                 pending.buffers.clear(index)
             attempt += 1
             if self.planner.num_positions is not None:  # one pass: nothing may come twice
-                invalid |= failed.keys()
-                return others, invalid
+                invalid.update(samples)
+                return invalid
             if attempt > MAX_ATTEMPTS:
                 raise next(iter(failed.values()))
-            self._substitute(pending, sorted(failed), attempt)
-        return others, invalid
+            self._substitute(pending, list(failed), attempt)
+        return invalid
 
-    def _wait(self, pending: Pending, others: dict[str, list[Any]]) -> dict[int, ShardkitError]:
-        """Wait for what is being read; return what failed, by place in the batch."""
+    def _wait(self, pending: Pending) -> dict[int, ShardkitError]:
+        """Wait for what is being read; return what failed, by the place of the sample's first view in the batch."""
         failed: dict[int, ShardkitError] = {}
-        for future in pending.audio:
-            for index, error in future.result():
-                failed.setdefault(index, error)
-        for name, listed in pending.others.items():
-            for index, item in enumerate(listed):
-                if item is not None:
-                    try:
-                        others[name][index] = item.result()
-                    except SAMPLE_FAULTS as err:
-                        failed.setdefault(index, err)
-                    listed[index] = None
+        for job in pending.jobs:
+            for index, error in job.result():
+                failed.setdefault(index - index % self.planner.views.count, error)
+        pending.jobs = []
         return dict(sorted(failed.items()))
 
-    def _substitute(self, pending: Pending, indices: Sequence[int], attempt: int) -> None:
-        """Start to read what takes the place of samples that can't be read."""
-        plan = pending.plan
-        failed = [draw for index in indices if (draw := plan.draws[index]) is not None]
-        places = np.array(indices)
+    def _substitute(self, pending: Pending, firsts: Sequence[int], attempt: int) -> None:
+        """Start to read what takes the place of samples that can't be read; ``firsts`` are those of their views."""
+        plan, count = pending.plan, self.planner.views.count
+        failed = [draw for index in firsts if (draw := plan.draws[index]) is not None]
+        places = np.array(firsts)
         drawn = self.planner.substitutes(plan.positions[places], plan.passes[places], failed, attempt=attempt)
+        indices = [first + view for first in firsts for view in range(count)]
         for index, draw in zip(indices, drawn, strict=True):
             plan.draws[index] = draw
-            length = num_resampled(draw.stop - draw.start, self._rate(draw), self._options.sample_rate)
+            length = self._length(draw)
             if self._options.crop_s is None:
                 pending.buffers.extend(length)
-            pending.buffers.lengths[index] = min(length, pending.buffers.fields[PRIMARY].shape[-1])
+            pending.buffers.lengths[index] = min(length, pending.buffers.audio[PRIMARY].shape[-1])
         self._start(pending, indices, None)
 
-    def _buffers(self, plan: BatchPlan) -> AudioBuffers:
-        rate = self._options.sample_rate
-        lengths = np.array(
-            [
-                0 if draw is None else num_resampled(draw.stop - draw.start, self._rate(draw), rate)
-                for draw in plan.draws
-            ],
-            dtype=np.int64,
-        )
+    def _buffers(self, plan: BatchPlan) -> Buffers:
+        rate, count = self._options.sample_rate, len(plan.draws)
+        lengths = np.array([self._length(draw) for draw in plan.draws], dtype=np.int64)
         crop_s = self._options.crop_s
         longest = int(lengths.max()) if crop_s is None else round(crop_s * rate)
-        shape = (len(plan.draws), self._options.channels, longest)
-        return AudioBuffers(
-            fields={name: np.zeros(shape, dtype=np.float32) for name in self.audio_fields},
+        shape = (count, self._options.channels, longest)
+        # Not cleared: each part is written once, by what is read into it or as the silence beside that.
+        return Buffers(
+            audio={name: np.empty(shape, dtype=np.float32) for name in (PRIMARY, *self._audio_fields)},
+            arrays={name: np.empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},
+            values={name: [None] * count for name in self._other_fields if name not in self._row_shapes},
             lengths=np.minimum(lengths, longest),
             sample_rate=rate,
         )
+
+    def _length(self, draw: Draw | None) -> int:
+        """Return the samples that a draw delivers."""
+        if draw is None:
+            return 0
+        return num_resampled(draw.stop - draw.start, self._rate(draw), self._options.sample_rate)
 
     def _labels(self, draws: Sequence[Draw | None]) -> NDArray[np.float32]:
         labels = np.zeros((len(draws), len(self.labels)), dtype=np.float32)

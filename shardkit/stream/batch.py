@@ -24,10 +24,13 @@ class Batch:
         labels: Multi-hot, (batch, class) float32; the classes are ``Stream.labels``.
         masks: For each interval name, (batch, frame) float32: 1 where the frame overlaps such an interval. Frame i
             is samples [i·hop, (i+1)·hop) of ``audio``; there are ceil(time / hop).
-        fields: Audio fields as (batch, channel, time) float32 like ``audio``; others as a list, None where absent.
+        fields: Audio fields as (batch, channel, time) float32 like ``audio``. Arrays with a hop, where all have rows
+            of one shape and one hop and audio is cropped, as (batch, row, ...), the first row being the one in which
+            the crop starts, padded with zeros. Others as a list, None where absent.
         present: For each field, which samples have it, (batch,) bool; absent audio is silence.
         metadata: The columns that were asked for, as lists.
         valid: (batch,) bool; False only for the padding at the end of a one-pass stream.
+        views: Crops of each sample; those of one stand side by side, so that ``audio[1 :: views]`` are the second ones.
         position: Position of the stream after this batch: what its state says once the batch is delivered.
     """
 
@@ -45,6 +48,7 @@ class Batch:
     present: Mapping[str, NDArray[np.bool_]]
     metadata: Mapping[str, Sequence[Any]]
     valid: NDArray[np.bool_]
+    views: int = 1
     position: int
 
     def __len__(self) -> int:

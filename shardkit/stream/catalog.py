@@ -1,7 +1,7 @@
 """The index of a dataset in memory: what to read, where it lies and how to decode it, by row number."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from shardkit.audio.decode import AudioMember
+from shardkit.audio.decode import AudioMember, read_table
 from shardkit.audio.facts import AudioFacts
-from shardkit.audio.seektable import SeekTable
+from shardkit.audio.points import PointTable
 from shardkit.core.errors import AudioError, CorruptDataError, FormatError, InputError
 from shardkit.core.loudness import dequantise
-from shardkit.format.index import load_index
+from shardkit.format.arrays import ArrayLayout
+from shardkit.format.index import load_index, setups_of
 from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
 from shardkit.storage.location import Location
 from shardkit.storage.reference import resolve
@@ -34,8 +35,9 @@ class FieldColumns:
         offset, size: Bytes of the member in its tar, (row,) int64; 0 where absent.
     """
 
-    def __init__(self, name: str, struct: pa.StructArray) -> None:
+    def __init__(self, name: str, struct: pa.StructArray, setups: Mapping[int, bytes]) -> None:
         self.name = name
+        self._setups = setups
         self._struct = struct
         self._columns: dict[str, pa.Array] = {}
         self.present: NDArray[np.bool_] = np.asarray(struct.is_valid())
@@ -66,10 +68,11 @@ class FieldColumns:
         """Return all that the index says of one member."""
         return self._struct[row].as_py()  # type: ignore[no-any-return]
 
-    def member(self, row: int) -> AudioMember:
-        """Return what a decoder needs to know of an audio member."""
+    def member(self, row: int, *, with_table: bool = True) -> AudioMember:
+        """Return what a decoder needs to know of an audio member; without its seek table it is read whole."""
         value = {name: self._column(name)[row].as_py() for name in _DECODER_COLUMNS}
-        table = value["seek_table"]
+        coded = value["seek_table"] if with_table else None
+        table = None if coded is None else read_table(coded, value["codec"])
         return AudioMember(
             facts=AudioFacts(
                 codec=value["codec"],
@@ -81,8 +84,17 @@ class FieldColumns:
                 data_offset=value["data_offset"],
             ),
             size=int(self.size[row]),
-            seek_table=None if table is None else SeekTable.from_bytes(table),
+            seek_table=table,
+            setup=self._setup(table.setup) if isinstance(table, PointTable) else None,
         )
+
+    def _setup(self, key: int | None) -> bytes | None:
+        if key is None:
+            return None
+        setup = self._setups.get(key)
+        if setup is None:
+            raise FormatError(f"its seek table needs the decoder setup {key:016x}, which the index lacks")
+        return setup
 
     def energies(self, row: int) -> NDArray[np.float64] | None:
         """Return the 100 ms energies of an audio member, or None if the index has no loudness track."""
@@ -92,6 +104,21 @@ class FieldColumns:
     def hop_s(self, row: int) -> float | None:
         """Return the seconds from row to row of an array member; None if it has no time axis."""
         return self._column("hop_s")[row].as_py()  # type: ignore[no-any-return]
+
+    def layout(self, row: int) -> ArrayLayout | None:
+        """Return where the rows of an array member lie; None where they can't be read by their bytes alone."""
+        dtype = self._column("dtype")[row].as_py()
+        if dtype is None:
+            return None
+        return ArrayLayout(dtype, tuple(self._column("shape")[row].as_py()), self._column("data_offset")[row].as_py())
+
+    def row_kinds(self, rows: NDArray[np.int64]) -> set[tuple[str, tuple[int, ...], float] | None]:
+        """Return the type, shape and hop of the rows of some arrays; None where rows can't be told apart."""
+        taken = pa.table({name: self._column(name) for name in ("dtype", "shape", "hop_s")}).take(pa.array(rows))
+        kinds = set()
+        for dtype, shape, hop_s in zip(*(column.to_pylist() for column in taken.columns), strict=True):
+            kinds.add(None if dtype is None or hop_s is None else (dtype, tuple(shape[1:]), hop_s))
+        return kinds
 
     def hash(self, row: int) -> int:
         """Return the recorded xxh3 of a member."""
@@ -122,6 +149,7 @@ class Catalog:
         shards: Their shards; ``shard_of_row`` counts into these.
         table: Their index rows, in the order of the shards.
         shard_of_row: (row,) int64.
+        setups: Decoder setups by hash, to which seek tables refer.
     """
 
     location: Location
@@ -131,6 +159,7 @@ class Catalog:
     shards: tuple[ShardInfo, ...]
     table: pa.Table
     shard_of_row: NDArray[np.int64]
+    setups: Mapping[int, bytes]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy in another process needs: what is derived from the table is derived again there."""
@@ -145,7 +174,7 @@ class Catalog:
     def fields(self) -> dict[str, FieldColumns]:
         """The columns of each field."""
         struct = one_chunk(self.table.column("fields"))
-        return {part.name: FieldColumns(part.name, struct.field(part.name)) for part in struct.type}
+        return {part.name: FieldColumns(part.name, struct.field(part.name), self.setups) for part in struct.type}
 
     @property
     def content(self) -> Sequence[str]:
@@ -191,9 +220,10 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
     if not shards:
         raise FormatError(f"{location}: its manifest names no shards of {', '.join(wanted)}; pack it again")
     with ThreadPoolExecutor(_INDEX_READERS) as pool:
-        tables = list(pool.map(lambda shard: load_shard_index(location, shard), shards))
-    table = pa.concat_tables(tables).combine_chunks()
-    del tables
+        loaded = list(pool.map(lambda shard: load_shard_index(location, shard), shards))
+    setups = {key: setup for _, found in loaded for key, setup in found.items()}
+    table = pa.concat_tables([part for part, _ in loaded]).combine_chunks()
+    del loaded
     pa.default_memory_pool().release_unused()  # Arrow would keep what reading and joining took, more than the table
     return Catalog(
         location=location,
@@ -203,6 +233,7 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
         shards=shards,
         table=table,
         shard_of_row=np.repeat(np.arange(len(shards)), [shard.samples for shard in shards]),
+        setups=setups,
     )
 
 
@@ -214,8 +245,8 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
-def load_shard_index(location: Location, shard: ShardInfo) -> pa.Table:
-    """Return the index rows of one shard, checked against the manifest."""
+def load_shard_index(location: Location, shard: ShardInfo) -> tuple[pa.Table, dict[int, bytes]]:
+    """Return the index rows of one shard, checked against the manifest, and the decoder setups they refer to."""
     place = location / shard.index
     table, note = load_index(read_bytes(place), where=str(place), expected_hash=shard.index_hash)
     if note.get("hash") != shard.hash:
@@ -225,7 +256,7 @@ def load_shard_index(location: Location, shard: ShardInfo) -> pa.Table:
         )
     if len(table) != shard.samples:
         raise FormatError(f"{place}: {len(table)} rows, the manifest says {shard.samples}")
-    return table.replace_schema_metadata(None)
+    return table.replace_schema_metadata(None), setups_of(note, where=str(place))
 
 
 def read_manifest(location: Location) -> Manifest:

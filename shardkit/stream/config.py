@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shardkit.core.crops import CenterCrop, Crop, RandomCrop, SalientCrop
+from shardkit.core.content import Content, content
+from shardkit.core.crops import CenterCrop, Crop, Fallback, RandomCrop
 from shardkit.core.errors import InputError
+from shardkit.core.events import EventCrop
+from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
@@ -66,11 +69,26 @@ class SourceConfig(_Model):
     storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
 
 
+class ContentConfig(_Model):
+    """What of the named intervals a crop must hold."""
+
+    of: str | list[str] = Field(default_factory=list, description="Names of intervals; none: all.")
+    ratio: float = Field(0.5, gt=0, le=1, description="Least share of the part.")
+    part: Literal["crop", "event"] = Field(
+        "crop", description="crop: of the crop that they cover; event: of one of them that the crop holds."
+    )
+
+
+_FALLBACK = "Where no crop will do: the best there is, another recording, or stop."
+
+
 class RandomCropConfig(_Model):
     """A crop anywhere."""
 
     kind: Literal["random"]
     duration_s: float = Field(gt=0)
+    content: ContentConfig | None = Field(None, description="What of its intervals it must hold.")
+    fallback: Fallback = Field("keep", description=_FALLBACK)
 
 
 class CenterCropConfig(_Model):
@@ -87,9 +105,18 @@ class SalientCropConfig(_Model):
     duration_s: float = Field(gt=0)
     floor_lufs: float = Field(-40.0, description="Least loudness of a crop, in LUFS.")
     search: Literal["uniform", "early", "loudest", "energy"] = "uniform"
-    fallback: Literal["keep", "raise"] = Field(
-        "keep", description="Where no crop is loud enough: the loudest, or stop."
-    )
+    content: ContentConfig | None = Field(None, description="What of its intervals it must hold.")
+    fallback: Fallback = Field("keep", description=_FALLBACK)
+
+
+class EventCropConfig(_Model):
+    """A crop at one of a recording's intervals."""
+
+    kind: Literal["event"]
+    duration_s: float | None = Field(None, gt=0, description="None: with at: exact, the length of the event.")
+    of: str | list[str] = Field(default_factory=list, description="Names of intervals; none: all.")
+    at: Literal["inside", "center", "exact"] = "inside"
+    fallback: Fallback = Field("keep", description=_FALLBACK)
 
 
 class ShuffleConfig(_Model):
@@ -100,7 +127,15 @@ class ShuffleConfig(_Model):
     window_blocks: int = Field(1, ge=1)
 
 
-CropConfig = Annotated[RandomCropConfig | CenterCropConfig | SalientCropConfig, Field(discriminator="kind")]
+CropConfig = Annotated[
+    RandomCropConfig | CenterCropConfig | SalientCropConfig | EventCropConfig, Field(discriminator="kind")
+]
+_CROPS: dict[str, type[Crop]] = {
+    "random": RandomCrop,
+    "center": CenterCrop,
+    "salient": SalientCrop,
+    "event": EventCrop,
+}
 
 
 class StreamConfig(_Model):
@@ -112,6 +147,10 @@ class StreamConfig(_Model):
     )
     temperature: float | None = Field(None, ge=0, description="Power of the weights, or of the sizes without weights.")
     crop: CropConfig | None = Field(None, description="None delivers whole rows.")
+    views: int = Field(1, ge=1, description="Crops of each sample.")
+    view_distance_s: float | None = Field(
+        None, gt=0, description="Most seconds from the first crop of a sample to another; None: anywhere."
+    )
     sample_rate: int | None = Field(None, ge=1, description="Hz.")
     channels: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
@@ -202,10 +241,15 @@ def crop_of(config: CropConfig | None) -> Crop | None:
     """Return the crop that a configuration describes."""
     if config is None:
         return None
-    options = config.model_dump(exclude={"kind"})
-    if isinstance(config, RandomCropConfig):
-        return RandomCrop(**options)
-    return CenterCrop(**options) if isinstance(config, CenterCropConfig) else SalientCrop(**options)
+    options = config.model_dump(exclude={"kind", "content"})
+    wanted = getattr(config, "content", None)
+    if wanted is not None:
+        options["content"] = _content_of(wanted)
+    return _CROPS[config.kind](**options)
+
+
+def _content_of(config: ContentConfig) -> Content:
+    return content(config.of, config.ratio, part=config.part)
 
 
 def shuffle_of(config: str | ShuffleConfig) -> Shuffle:

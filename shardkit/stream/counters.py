@@ -7,13 +7,37 @@ from typing import Any
 from shardkit.storage.traffic import Traffic
 
 
+class SourceCounts:
+    """What was read for one source.
+
+    Attributes:
+        asked: Requests to the storage, their bytes and the seconds that threads spent in them.
+        used: Pieces of audio and other fields that were taken from these, and their bytes.
+    """
+
+    def __init__(self) -> None:
+        self.asked = Traffic()
+        self.used = Traffic()
+        self.samples = 0
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return plain numbers."""
+        return {
+            "samples": self.samples,
+            "requests": self.asked.requests,
+            "bytes_read": self.asked.bytes_read,
+            "bytes_used": self.used.bytes_read,
+            "storage_s": round(self.asked.seconds, 6),
+        }
+
+
 class Counters:
-    """Counts batches, samples by source, waiting and traffic; safe to read from any thread."""
+    """Counts batches, samples, waiting and traffic by source; safe to read from any thread."""
 
     def __init__(self, source_names: Sequence[str]) -> None:
-        self.traffic = Traffic()
+        self.sources = {name: SourceCounts() for name in source_names}
+        self.of_source = list(self.sources.values())
         self._lock = threading.Lock()
-        self._samples = dict.fromkeys(source_names, 0)
         self._waited_s = 0.0
         self._batches = 0
 
@@ -30,16 +54,17 @@ class Counters:
             self._batches += 1
             self._waited_s += waited_s
             for name in sources:
-                self._samples[name] += 1
+                self.sources[name].samples += 1
 
     def snapshot(self) -> dict[str, Any]:
-        """Return plain numbers."""
+        """Return plain numbers: the totals, and those of each source under ``sources``."""
         with self._lock:
+            sources = {name: counts.snapshot() for name, counts in self.sources.items()}
+            totals = {what: sum(counts[what] for counts in sources.values()) for what in next(iter(sources.values()))}
             return {
                 "batches": self._batches,
-                "samples": sum(self._samples.values()),
-                "samples_by_source": dict(self._samples),
                 "waited_s": round(self._waited_s, 6),
-                "requests": self.traffic.requests,
-                "bytes_read": self.traffic.bytes_read,
+                **totals,
+                "storage_s": round(totals["storage_s"], 6),
+                "sources": sources,
             }

@@ -1,13 +1,22 @@
-"""Fields beside the primary audio: stems and paired targets, arrays, text."""
+"""Fields beside the primary audio: which there are, and which arrays are delivered as one array a batch."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from shardkit.core.errors import InputError
+from shardkit.format.arrays import num_rows
 from shardkit.format.index import PRIMARY
-from shardkit.storage.traffic import Traffic
-from shardkit.stream.plan import Draw, Source
-from shardkit.stream.sample import read_value
+from shardkit.stream.plan import Source
+
+
+@dataclass(frozen=True, slots=True)
+class RowsShape:
+    """What a crop of an array field is in a batch: so many rows of one shape and type."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -30,11 +39,26 @@ def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple
     return tuple(audio), tuple(others)
 
 
-def read_other_field(source: Source, name: str, draw: Draw, traffic: Traffic) -> Any:
-    """Return a field that is not audio, cropped with the audio where it has a time axis; None where absent."""
-    catalog = source.catalog
-    columns = catalog.fields.get(name)
-    if columns is None or not columns.present[draw.row]:
+def row_shapes(sources: Sequence[Source], names: Sequence[str], crop_s: float | None) -> Mapping[str, RowsShape]:
+    """Return the fields whose crops all have one shape: arrays of one type, one row and one hop in all recordings."""
+    found = {name: _row_shape(sources, name, crop_s) for name in names} if crop_s is not None else {}
+    return {name: shape for name, shape in found.items() if shape is not None}
+
+
+def _row_shape(sources: Sequence[Source], name: str, crop_s: float) -> RowsShape | None:
+    seen: set[tuple[str, tuple[int, ...], float]] = set()
+    for source in sources:
+        columns = source.catalog.fields.get(name)
+        if columns is None:
+            continue
+        if source.view.manifest.fields[name].kind != "array":
+            return None
+        rows = source.view.rows
+        for kind in columns.row_kinds(rows[columns.present[rows]]):
+            if kind is None:
+                return None
+            seen.add(kind)
+    if len(seen) != 1:
         return None
-    rate = int(catalog.fields[PRIMARY].sample_rate[draw.row])
-    return read_value(catalog, name, draw.row, draw.start / rate, draw.stop / rate, traffic=traffic)
+    dtype, row_shape, hop_s = seen.pop()
+    return RowsShape(np.dtype(dtype).newbyteorder("=").str, (num_rows(crop_s, hop_s), *row_shape))

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.errors import ShardkitError
-from shardkit.storage.store import read_range
-from shardkit.storage.traffic import Traffic
-from shardkit.stream.piece import Join, Piece, joined, pieces_of
-from shardkit.stream.plan import Planner, Source
+from shardkit.stream.fetch import Fetcher, Join, joined
+from shardkit.stream.piece import Piece, pieces_of
+from shardkit.stream.plan import BatchPlan, Planner, Source
+
+Planned = list[tuple[Piece, "SharedRead | None"]]
 
 
 class SharedRead:
@@ -30,14 +31,14 @@ class SharedRead:
 
     Args:
         join: Where, and the pieces that will be taken from it.
-        traffic: Counts the request.
+        fetcher: Fetches it.
     """
 
-    def __init__(self, join: Join, traffic: Traffic) -> None:
+    def __init__(self, join: Join, fetcher: Fetcher) -> None:
         self.size = join.hi - join.lo
         self.num_waiting = len(join.pieces)
         self._join = join
-        self._traffic = traffic
+        self._fetcher = fetcher
         self._lock = threading.Lock()
         self._data: memoryview | None = None
 
@@ -49,8 +50,7 @@ class SharedRead:
         """
         with self._lock:
             if self._data is None:
-                join = self._join
-                self._data = memoryview(read_range(join.tar, join.lo, join.hi, traffic=self._traffic))
+                self._data = self._fetcher.fetch(self._join)
             return self._join.slice_of(piece, self._data)
 
 
@@ -60,14 +60,14 @@ class NeighbourReads:
     Args:
         planner: Says what positions deliver.
         sources: What its draws refer to.
-        fields: Audio fields that are delivered.
+        fields: Fields that are delivered.
         rank, world_size: Whose positions these are.
         start: Position of the first global batch that this iteration delivers.
         stride: Positions from one global batch that it delivers to the next, and
         batch: how many of those a global batch has; fewer where several processes divide the batches of a rank.
         end: No position from here on is delivered; None: endless.
         memory: Bytes that may wait; beyond, draws are read alone.
-        traffic: Counts the requests.
+        fetcher: Fetches the bytes.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class NeighbourReads:
         batch: int,
         end: int | None,
         memory: int,
-        traffic: Traffic,
+        fetcher: Fetcher,
     ) -> None:
         self._planner = planner
         self._sources = sources
@@ -91,19 +91,19 @@ class NeighbourReads:
         self._rank, self._world_size = rank, world_size
         self._start, self._stride, self._batch, self._end = start, stride, batch, end
         self._memory = memory
-        self._traffic = traffic
-        self._waiting: dict[int, list[tuple[Piece, SharedRead | None]]] = {}
+        self._fetcher = fetcher
+        self._waiting: dict[tuple[int, int], Planned] = {}  # by position and view
         self._held = 0
 
     def plan(self, positions: Sequence[int]) -> None:
         """Plan the reads of draws that are due now, and of those that share a read with them."""
         for position in positions:
-            if position not in self._waiting:
+            if (position, 0) not in self._waiting:
                 self._plan(position)
 
-    def take(self, position: int) -> list[tuple[Piece, SharedRead | None]] | None:
+    def take(self, plan: BatchPlan, index: int) -> Planned | None:
         """Return the pieces of a draw that is due now, each with the read that holds it; None: it is not planned."""
-        planned = self._waiting.pop(position, None)
+        planned = self._waiting.pop((int(plan.positions[index]), index % self._planner.views.count), None)
         for _, shared in planned or ():
             if shared is not None:
                 shared.num_waiting -= 1
@@ -120,14 +120,15 @@ class NeighbourReads:
             pieces = self._pieces(positions)
         except ShardkitError:
             return  # each is read alone, and the one that can't be is reported when it is due
-        joins = joined(pieces)
+        joins, count = joined(pieces), self._planner.views.count
         held = sum(join.hi - join.lo for join in joins if len(join.pieces) > 1)
         affordable = self._held + held <= self._memory
         self._held += held * affordable
         for join in joins:
-            shared = SharedRead(join, self._traffic) if affordable and len(join.pieces) > 1 else None
-            for at, piece in join.pieces:
-                self._waiting.setdefault(at, []).append((piece, shared))
+            shared = SharedRead(join, self._fetcher) if affordable and len(join.pieces) > 1 else None
+            for number, piece in join.pieces:
+                at, view = divmod(number, count)
+                self._waiting.setdefault((int(positions[at]), view), []).append((piece, shared))
 
     def _mine(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which positions this iteration delivers."""
@@ -135,10 +136,12 @@ class NeighbourReads:
         return np.asarray(mine if self._end is None else mine & (positions < self._end))
 
     def _pieces(self, positions: NDArray[np.int64]) -> list[tuple[int, Piece]]:
+        """Return the pieces of all views of some positions, numbered in that order."""
         draws, _ = self._planner.draws(positions)
         found = []
-        for position, draw in zip(positions.tolist(), draws, strict=True):
-            catalog = self._sources[draw.source].catalog
-            for piece in pieces_of(catalog, self._fields, draw.row, draw.start, draw.stop):
-                found.append((position, piece))
+        for number, draw in enumerate(draws):
+            if draw is not None:
+                catalog = self._sources[draw.source].catalog
+                pieces = pieces_of(catalog, self._fields, draw.row, draw.start, draw.stop, source=draw.source)
+                found += [(number, piece) for piece in pieces]
         return found

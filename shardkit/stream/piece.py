@@ -1,156 +1,218 @@
-"""A piece of audio: some samples of one member, the bytes that hold them, and how those are decoded."""
+"""A piece: the bytes of one member that a crop needs, and what they become."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Self
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.decode import AudioMember, byte_range, decode
-from shardkit.core.errors import CorruptDataError, ShardkitError
-from shardkit.core.ranges import coalesce
+from shardkit.core.errors import CorruptDataError, FormatError, ShardkitError
+from shardkit.format.arrays import ArrayLayout, check_rows, read_array, rows_between
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY
-from shardkit.storage.location import Location
-from shardkit.storage.store import read_range
-from shardkit.storage.traffic import Traffic
-from shardkit.stream.catalog import Catalog, located
+from shardkit.stream.catalog import Catalog, FieldColumns, located
 
-# Bytes worth fetching in vain to save a request. Between neighbours in a tar lie headers and the sample's KEY.json, two
-# or three KB; more may be what another rank reads as well.
-MAX_GAP = 4 * 1024
-MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
+_LOG = logging.getLogger("shardkit")
+SMALL_ARRAY = 16 * 1024  # bytes that are read whole rather than by rows: they can then be compared with their hash
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Samples [start, stop) of an audio member, at its own rate; its bytes are [lo, hi) of the tar."""
+    """Bytes [lo, hi) of a tar that hold what a crop needs of one member.
 
+    ``source`` is the number of the stream's source that it is read for.
+    """
+
+    source: int
     catalog: Catalog
     field: str
     row: int
-    member: AudioMember
-    start: int
-    stop: int
     lo: int
     hi: int
 
-    @classmethod
-    def of(cls, catalog: Catalog, field: str, row: int, start: int, stop: int) -> Self:
-        """Return the piece for samples [start, stop) of a member."""
-        columns = catalog.fields[field]
-        with located(catalog, field, row):
-            member = columns.member(row)
-            first, last = byte_range(member, start, stop)
-        offset = int(columns.offset[row])
-        return cls(catalog, field, row, member, start, stop, offset + first, offset + last)
+    @property
+    def shard(self) -> int:
+        """The number of the shard that holds it."""
+        return int(self.catalog.shard_of_row[self.row])
 
     @property
-    def tar(self) -> Location:
-        """The tar that holds it."""
-        return self.catalog.tar(self.row)
+    def offset(self) -> int:
+        """The member's first byte in the tar."""
+        return int(self.catalog.fields[self.field].offset[self.row])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the whole member."""
+        return self.hi - self.lo == int(self.catalog.fields[self.field].size[self.row])
+
+    def whole(self) -> Self | None:
+        """Return the piece with all bytes of the member, which need no seek table; None: there is none other."""
+        return None
+
+    def value(self, data: bytes | memoryview) -> Any:
+        """Return what the bytes [lo, hi) of the tar hold.
+
+        Raises:
+            CorruptDataError: The whole member was read and its bytes are not those that were packed.
+            AudioError, FormatError: The bytes can't be decoded, or the index contradicts itself.
+        """
+        raise NotImplementedError
 
     def explained(self, error: ShardkitError) -> ShardkitError:
         """Return an error of reading the tar that says which sample it struck."""
         return type(error)(f"{error} (key {self.catalog.key(self.row)!r}, field {self.field!r})")
 
-    def decode(self, data: bytes | memoryview) -> NDArray[np.float32]:
-        """Return the samples, (channel, time), from the bytes [lo, hi) of the tar.
+    def check_whole(self, data: bytes | memoryview) -> None:
+        """Raise unless a whole member's bytes are those that were packed; of a part nothing is known."""
+        if self.is_whole and member_hash(data) != self.catalog.fields[self.field].hash(self.row):
+            raise CorruptDataError(
+                f"{self.catalog.place(self.field, self.row)}: its {len(data):,} bytes differ from those that were "
+                f"packed (xxh3); run 'shardkit verify {self.catalog.location}'"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioPiece(Piece):
+    """Samples [start, stop) of an audio member, at its own rate."""
+
+    member: AudioMember
+    start: int
+    stop: int
+
+    @classmethod
+    def of(cls, catalog: Catalog, field: str, row: int, start: int, stop: int, *, source: int = 0) -> Self:
+        """Return the piece for samples [start, stop) of a member.
+
+        Where its seek table is none, or leads out of the member, it is the whole member, which needs no table.
 
         Raises:
-            CorruptDataError: The whole member was read and its bytes are not those that were packed.
-            AudioError: The bytes can't be decoded.
-            FormatError: What the index says of the member contradicts itself.
+            FormatError, InputError: What the index says of the member can't be.
         """
-        if len(data) == self.member.size:
-            check_member(self.catalog, self.field, self.row, data)
-        first = self.lo - int(self.catalog.fields[self.field].offset[self.row])
+        columns = catalog.fields[field]
+        with located(catalog, field, row):
+            try:
+                member = columns.member(row)
+                first, last = byte_range(member, start, stop)
+            except FormatError as err:
+                member = columns.member(row, with_table=False)
+                first, last = byte_range(member, start, stop)
+                _LOG.warning(
+                    "%s: its seek table is wrong (%s), so the whole member is read; run 'shardkit verify %s'",
+                    catalog.place(field, row),
+                    err,
+                    catalog.location,
+                )
+        offset = int(columns.offset[row])
+        return cls(
+            source=source,
+            catalog=catalog,
+            field=field,
+            row=row,
+            lo=offset + first,
+            hi=offset + last,
+            member=member,
+            start=start,
+            stop=stop,
+        )
+
+    def whole(self) -> Self | None:
+        """Return the piece with all bytes of the member; None where it has no seek table that could be wrong."""
+        if self.is_whole or self.member.seek_table is None:
+            return None
+        member = replace(self.member, seek_table=None)
+        return replace(self, member=member, lo=self.offset, hi=self.offset + member.size)
+
+    def value(self, data: bytes | memoryview, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Return the samples, (channel, time); see ``Piece.value``.
+
+        Args:
+            data: The bytes.
+            out: Where to put the samples, (channel, time); None: into a new array.
+        """
+        self.check_whole(data)
         with located(self.catalog, self.field, self.row):
-            return decode(self.member, data, first, self.start, self.stop)
+            return decode(self.member, data, self.lo - self.offset, self.start, self.stop, out=out)
 
 
-def pieces_of(catalog: Catalog, fields: Sequence[str], row: int, start: int, stop: int) -> list[Piece]:
-    """Return the pieces of some audio fields of a sample that lie at samples [start, stop) of its primary audio.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsPiece(Piece):
+    """Some rows of an array."""
 
-    Fields that the sample does not have, or that end before, give none.
+    layout: ArrayLayout
+
+    def value(self, data: bytes | memoryview) -> NDArray[Any]:
+        """Return the rows, (row, ...)."""
+        return self.layout.rows(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValuePiece(Piece):
+    """A member that is read whole: a text, JSON, bytes, or an array of which the rows of ``rows`` are taken."""
+
+    rows: tuple[int, int] | None = None
+
+    def value(self, data: bytes | memoryview) -> Any:
+        """Return text, parsed JSON, an array, or bytes; see ``Piece.value``."""
+        self.check_whole(data)
+        kind, raw = self.catalog.manifest.fields[self.field].kind, bytes(data)
+        if kind == "binary":
+            return raw
+        try:
+            if kind == "array":
+                return self._array(raw)
+            return json.loads(raw) if kind == "json" else raw.decode()
+        except ValueError as err:
+            found = {"json": "not JSON: ", "text": "not text in UTF-8: "}.get(kind, "")
+            raise CorruptDataError(f"{self.catalog.place(self.field, self.row)}: {found}{err}") from err
+
+    def _array(self, data: bytes) -> NDArray[Any]:
+        array, _ = read_array(data)
+        check_rows(array, self.catalog.fields[self.field].hop_s(self.row))
+        return array if self.rows is None else array[slice(*self.rows)]
+
+
+def pieces_of(
+    catalog: Catalog, fields: Sequence[str], row: int, start: int, stop: int, *, source: int = 0
+) -> list[Piece]:
+    """Return the pieces of some fields of a sample that lie at samples [start, stop) of its primary audio.
+
+    Fields that the sample does not have, and audio that ends before, give none.
+
+    Raises:
+        FormatError, InputError: What the index says of a member can't be.
     """
-    pieces = []
+    pieces: list[Piece] = []
     primary = catalog.fields[PRIMARY]
+    rate = int(primary.sample_rate[row])
     for field in fields:
         columns = catalog.fields.get(field)
         if columns is None or not columns.present[row]:
+            continue
+        if not columns.is_audio:
+            pieces.append(_other_piece(catalog, columns, row, start / rate, stop / rate, source))
             continue
         first, last = start, stop
         if field != PRIMARY:
             first, last = stem_bounds(
                 start,
                 stop,
-                rate=int(primary.sample_rate[row]),
+                rate=rate,
                 stem_rate=int(columns.sample_rate[row]),
                 stem_frames=int(columns.frames[row]),
             )
         if first < last:
-            pieces.append(Piece.of(catalog, field, row, first, last))
+            pieces.append(AudioPiece.of(catalog, field, row, first, last, source=source))
     return pieces
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
-    """Bytes [lo, hi) of a tar that hold some pieces; each comes with the number that it was asked for with."""
-
-    tar: Location
-    lo: int
-    hi: int
-    pieces: list[tuple[int, Piece]]
-
-    def slice_of(self, piece: Piece, data: memoryview) -> memoryview:
-        """Return the bytes of a piece from those of the join."""
-        return data[piece.lo - self.lo : piece.hi - self.lo]
-
-
-def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
-    """Return what to read for some pieces, tar by tar: those that touch, or nearly, are read together."""
-    by_tar: dict[Location, list[tuple[int, Piece]]] = {}
-    for number, piece in pieces:
-        by_tar.setdefault(piece.tar, []).append((number, piece))
-    joins = []
-    for tar, listed in by_tar.items():
-        merged = coalesce(
-            np.array([piece.lo for _, piece in listed]),
-            np.array([piece.hi for _, piece in listed]),
-            max_gap=MAX_GAP,
-            max_size=MAX_READ,
-        )
-        of_tar = [Join(tar, int(lo), int(hi), []) for lo, hi in zip(merged.starts, merged.stops, strict=True)]
-        for asked, group in zip(listed, merged.group_of, strict=True):
-            of_tar[group].pieces.append(asked)
-        joins += of_tar
-    return joins
-
-
-def read_audio(catalog: Catalog, field: str, row: int, start: int, stop: int) -> NDArray[np.float32]:
-    """Return samples [start, stop) of an audio member, (channel, time), at the member's own rate."""
-    piece = Piece.of(catalog, field, row, start, stop)
-    return piece.decode(read_range(piece.tar, piece.lo, piece.hi))
-
-
-def read_member(catalog: Catalog, field: str, row: int, *, traffic: Traffic | None = None) -> bytes:
-    """Return the bytes of a whole member, checked against the index."""
-    columns = catalog.fields[field]
-    offset, size = int(columns.offset[row]), int(columns.size[row])
-    data = read_range(catalog.tar(row), offset, offset + size, traffic=traffic)
-    check_member(catalog, field, row, data)
-    return data
-
-
-def check_member(catalog: Catalog, field: str, row: int, data: bytes | memoryview) -> None:
-    """Raise unless these are the bytes of the member that were packed."""
-    if member_hash(data) != catalog.fields[field].hash(row):
-        raise CorruptDataError(
-            f"{catalog.place(field, row)}: its {len(data):,} bytes differ from those that were packed (xxh3); "
-            f"run 'shardkit verify {catalog.location}'"
-        )
+def whole_member(catalog: Catalog, field: str, row: int) -> ValuePiece:
+    """Return the piece that is all of a member, whatever its kind."""
+    offset, size = int(catalog.fields[field].offset[row]), int(catalog.fields[field].size[row])
+    return ValuePiece(source=0, catalog=catalog, field=field, row=row, lo=offset, hi=offset + size)
 
 
 def stem_bounds(start: int, stop: int, *, rate: int, stem_rate: int, stem_frames: int) -> tuple[int, int]:
@@ -159,3 +221,30 @@ def stem_bounds(start: int, stop: int, *, rate: int, stem_rate: int, stem_frames
     The start is rounded down and the end up to whole samples of the stem, and both are cut at its end.
     """
     return min(start * stem_rate // rate, stem_frames), min(-(-stop * stem_rate // rate), stem_frames)
+
+
+def _other_piece(
+    catalog: Catalog, columns: FieldColumns, row: int, start_s: float, stop_s: float, source: int
+) -> Piece:
+    whole = replace(whole_member(catalog, columns.name, row), source=source)
+    hop_s = columns.hop_s(row) if catalog.manifest.fields[columns.name].kind == "array" else None
+    if hop_s is None:
+        return whole
+    first, last = rows_between(start_s, stop_s, hop_s)
+    layout = columns.layout(row)
+    if layout is None or whole.hi - whole.lo <= SMALL_ARRAY:
+        return replace(whole, rows=(first, last))
+    first, last = (min(bound, layout.shape[0]) for bound in (first, last))
+    lo, hi = layout.byte_range(first, last)
+    with located(catalog, columns.name, row):
+        if not 0 < lo <= hi <= whole.hi - whole.lo:
+            raise FormatError(f"rows {first} to {last} at bytes {lo} to {hi} of {whole.hi - whole.lo}")
+    return RowsPiece(
+        source=source,
+        catalog=catalog,
+        field=columns.name,
+        row=row,
+        lo=whole.lo + lo,
+        hi=whole.lo + hi,
+        layout=layout,
+    )

@@ -1,22 +1,26 @@
 """From positions to what is to be read: pure arithmetic over the index, no bytes touched."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.resample import check_mix
 from shardkit.core.checks import checked_whole
-from shardkit.core.crops import Crop
+from shardkit.core.crops import Crop, Recording
 from shardkit.core.errors import AudioError, InputError
 from shardkit.core.order import MixedOrder, OnePassOrder, substitute_rows
 from shardkit.core.random import hash_int, key_of, uniform
 from shardkit.format.index import PRIMARY
 from shardkit.stream.catalog import Catalog, located
+from shardkit.stream.targets import IntervalRows
 from shardkit.stream.view import View
 
 _Ints = NDArray[np.int64]
+# Recordings that may be passed over for one draw. Where fewer than one in a thousand has a place for a crop, a view
+# should choose them, and not the luck of the draw.
+MAX_SKIPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,12 @@ class Draw:
 
 @dataclass(slots=True, kw_only=True)
 class BatchPlan:
-    """What one rank delivers as one batch.
+    """What one rank delivers as one batch; where a position has several views, they stand side by side.
 
     Attributes:
         positions: Of the draws, (batch,).
         passes: Of the draws, (batch,).
-        draws: None for positions past the end of a one-pass stream.
+        draws: None for positions past the end of a one-pass stream, and for recordings that its crop skips.
         next_position: Where the next global batch begins.
     """
 
@@ -59,18 +63,39 @@ class BatchPlan:
     next_position: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """How many crops are taken of each sample, and how far the others may lie from the first.
+
+    Attributes:
+        count: Crops of each sample.
+        distance_s: Most seconds from the start of the first to the start of another; None: anywhere.
+    """
+
+    count: int = 1
+    distance_s: float | None = None
+
+
 class Planner:
     """Plans batches: a pure function of the position."""
 
     def __init__(
-        self, sources: Sequence[Source], order: MixedOrder | OnePassOrder, crop: Crop | None, *, seed: int
+        self,
+        sources: Sequence[Source],
+        order: MixedOrder | OnePassOrder,
+        crop: Crop | None,
+        *,
+        seed: int,
+        views: Views = Views(),
     ) -> None:
+        self.views = views
         self._sources = sources
         self._order = order
         self._crop = crop
         self._seed = seed
         self._num_rows = np.array([len(source.view) for source in sources], dtype=np.int64)
         self._keys = [hash_int(seed, key_of("repeat"), key_of(source.name)) for source in sources]
+        self._events = [_events_of(source, crop) for source in sources]
         self.num_positions = order.num_rows if isinstance(order, OnePassOrder) else None
 
     def plan(self, position: int, *, rank: int, world_size: int, batch_size: int) -> BatchPlan:
@@ -83,53 +108,116 @@ class Planner:
         valid = positions if self.num_positions is None else positions[positions < self.num_positions]
         draws, passes = self.draws(valid)
         missing = batch_size - len(valid)
+        passes = np.concatenate([passes, np.zeros(missing, dtype=np.int64)])
+        count = self.views.count
         return BatchPlan(
-            positions=positions,
-            passes=np.concatenate([passes, np.zeros(missing, dtype=np.int64)]),
-            draws=[*draws, *[None] * missing],
+            positions=np.repeat(positions, count),
+            passes=np.repeat(passes, count),
+            draws=[*draws, *[None] * (missing * count)],
             next_position=position + world_size * batch_size,
         )
 
-    def draws(self, positions: _Ints) -> tuple[list[Draw], _Ints]:
-        """Return what is drawn at some positions, and the pass of each draw."""
+    def draws(self, positions: _Ints) -> tuple[list[Draw | None], _Ints]:
+        """Return what is drawn at some positions, the views of each side by side, and the pass of each position."""
         drawn = self._order.draws(positions)
-        chances = uniform(self._seed, positions, "crop")
-        return self._placed(drawn.sources, drawn.rows, drawn.passes, chances), drawn.passes
+        return self._placed(positions, drawn.sources, drawn.rows, drawn.passes, attempt=0), drawn.passes
 
     def neighbours(self, position: int) -> _Ints:
         """Return the positions whose rows lie near this one's because the shuffle kept them so."""
         return self._order.neighbours(position)
 
-    def substitutes(self, positions: _Ints, passes: _Ints, failed: Sequence[Draw], *, attempt: int) -> list[Draw]:
-        """Return what takes the place of draws that can't be read: of the same sources, by position and attempt."""
+    def substitutes(
+        self, positions: _Ints, passes: _Ints, failed: Sequence[Draw], *, attempt: int
+    ) -> list[Draw | None]:
+        """Return what takes the place of samples that can't be read: of the same sources, by position and attempt.
+
+        Args:
+            positions: Of the samples, (sample,).
+            passes: Of the samples, (sample,).
+            failed: One draw of each.
+            attempt: 1 for the first substitute, 2 for what takes its place in turn.
+        """
         sources = np.array([draw.source for draw in failed], dtype=np.int64)
         rows = substitute_rows(self._seed, positions, self._num_rows[sources], attempt=attempt)
-        return self._placed(sources, rows, passes, uniform(self._seed, positions, "crop", attempt))
+        return self._placed(positions, sources, rows, passes, attempt=attempt)
 
-    def _placed(self, sources: _Ints, rows: _Ints, passes: _Ints, chances: NDArray[np.float64]) -> list[Draw]:
-        """Return draws of rows of the sources, each with its crop."""
-        placed: list[Draw] = [None] * len(rows)  # type: ignore[list-item]
+    def _placed(
+        self, positions: _Ints, sources: _Ints, rows: _Ints, passes: _Ints, *, attempt: int
+    ) -> list[Draw | None]:
+        """Return the draws of rows of the sources; a row that the crop skips gives way to another, by position."""
+        placed: list[tuple[Draw, ...] | None] = [None] * len(rows)
+        left = np.arange(len(rows))
+        for skip in range(MAX_SKIPS + 1):
+            found = self._cropped(positions[left], sources[left], rows, passes[left], attempt=attempt + skip * 2**32)
+            for index, draws in zip(left.tolist(), found, strict=True):
+                placed[index] = draws
+            left = np.array([index for index in left.tolist() if placed[index] is None], dtype=np.int64)
+            if not len(left) or self.num_positions is not None:  # one pass: nothing may come twice
+                break
+            num_rows = self._num_rows[sources[left]]
+            rows = substitute_rows(self._seed, positions[left], num_rows, attempt=attempt + (skip + 1) * 2**32)
+        else:
+            name = self._sources[sources[left[0]]].name
+            raise AudioError(
+                f"source {name!r}: {MAX_SKIPS} recordings in turn have no place for {self._crop}; choose those that "
+                "have with where(), or fallback='keep'"
+            )
+        return [draw for draws in placed for draw in (draws or [None] * self.views.count)]
+
+    def _cropped(
+        self, positions: _Ints, sources: _Ints, rows: _Ints, passes: _Ints, *, attempt: int
+    ) -> list[tuple[Draw, ...] | None]:
+        """Return the crops of rows of the sources; None for those that the crop skips."""
+        views = range(self.views.count)
+        chances = np.array([uniform(self._seed, positions, "crop", attempt + view * 2**16) for view in views]).T
+        placed: list[tuple[Draw, ...] | None] = [None] * len(rows)
         for source in np.unique(sources).tolist():
             mine = np.flatnonzero(sources == source)
-            view = self._sources[source].view
-            found = view.sections(rows[mine], passes=passes[mine], key=self._keys[source])
+            found = self._sources[source].view.sections(rows[mine], passes=passes[mine], key=self._keys[source])
             columns = (array.tolist() for array in (mine, found.rows, found.starts, found.stops, chances[mine]))
             for index, row, start, stop, chance in zip(*columns, strict=True):
-                placed[index] = Draw(source, row, *self._crop_of(view.catalog, row, start, stop, chance))
+                bounds = self._crops_of(source, row, (start, stop), chance)
+                if bounds is not None:
+                    placed[index] = tuple(Draw(source, row, first, last) for first, last in bounds)
         return placed
 
-    def _crop_of(self, catalog: Catalog, row: int, start: int, stop: int, chance: float) -> tuple[int, int]:
-        if self._crop is None:
-            return start, stop
+    def _crops_of(
+        self, source: int, row: int, section: tuple[int, int], chances: Sequence[float]
+    ) -> list[tuple[int, int]] | None:
+        """Return the bounds of the views of one row; None: it is skipped."""
+        crop = self._crop
+        if crop is None:
+            return [section] * len(chances)
+        catalog, events = self._sources[source].catalog, self._events[source]
         audio = catalog.fields[PRIMARY]
         with located(catalog, PRIMARY, row):
-            return self._crop.place(
-                frames=int(audio.frames[row]),
-                sample_rate=int(audio.sample_rate[row]),
-                energies=audio.energies(row) if self._crop.needs_loudness else None,
-                uniform=chance,
-                section=(start, stop),
+            recording = Recording(
+                int(audio.frames[row]),
+                int(audio.sample_rate[row]),
+                section=section,
+                energies=audio.energies(row) if crop.needs_loudness else None,
+                **({} if events is None else {"events": events.bounds(row)}),
             )
+            first = crop.place(recording, chances[0])
+            if first is None:
+                return None
+            near = self._near(recording, first)
+            return [first, *(crop.place(near, chance) or first for chance in chances[1:])]
+
+    def _near(self, recording: Recording, first: tuple[int, int]) -> Recording:
+        """Return the recording as the views after the first may see it."""
+        if self.views.distance_s is None:
+            return recording
+        distance = round(self.views.distance_s * recording.sample_rate)
+        low, high = recording.bounds
+        return replace(recording, section=(max(low, first[0] - distance), min(high, first[1] + distance)))
+
+
+def _events_of(source: Source, crop: Crop | None) -> IntervalRows | None:
+    """Return the intervals of a source that a crop asks for."""
+    if crop is None or crop.interval_names is None:
+        return None
+    return IntervalRows(source.catalog, crop.interval_names or source.view.manifest.interval_names)
 
 
 def check_sources(sources: Sequence[Source]) -> None:
@@ -173,9 +261,14 @@ def check_crop(sources: Sequence[Source], crop: Crop | None, *, sample_rate: int
     if crop is None:
         return
     if isinstance(crop, type) or not hasattr(crop, "place"):
-        raise InputError(f"crop is {crop!r}; give RandomCrop(2.0), CenterCrop(2.0), SalientCrop(2.0) or None")
+        raise InputError(
+            f"crop is {crop!r}; give RandomCrop(2.0), CenterCrop(2.0), SalientCrop(2.0), EventCrop(2.0) or None"
+        )
     slowest = min(int(source.catalog.fields[PRIMARY].sample_rate[source.view.rows].min()) for source in sources)
     slowest = min(slowest, sample_rate)
+    _check_intervals(sources, crop)
+    if crop.duration_s is None:
+        return
     if crop.duration_s * slowest < 1:
         raise InputError(f"the crop of {crop.duration_s:g} s is shorter than a sample at {slowest} Hz")
     longest_s, name = max((source.view.longest_s(), source.name) for source in sources)
@@ -183,6 +276,19 @@ def check_crop(sources: Sequence[Source], crop: Crop | None, *, sample_rate: int
         raise InputError(
             f"the crop of {crop.duration_s:g} s is longer than every sample; the longest, of {name!r}, "
             f"has {longest_s:.3f} s: choose a shorter crop, or crop=None for whole samples"
+        )
+
+
+def _check_intervals(sources: Sequence[Source], crop: Crop) -> None:
+    if crop.interval_names is None:
+        return
+    known = dict.fromkeys(name for source in sources for name in source.view.manifest.interval_names)
+    for name in crop.interval_names:
+        if name not in known:
+            raise InputError(f"crop: no interval is called {name!r}; there is {', '.join(known) or 'none'}")
+    if not known:
+        raise InputError(
+            f"crop: no source has intervals, which {type(crop).__name__} needs here; pack them with the data"
         )
 
 

@@ -7,16 +7,17 @@ batch's content depends on.
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.resample import mix_channels, resample
 from shardkit.core.errors import AudioError, FormatError, NotFoundError, ShardkitError
-from shardkit.storage.store import read_range
-from shardkit.storage.traffic import Traffic
+from shardkit.stream.fetch import Fetcher, Join, joined
 from shardkit.stream.neighbours import NeighbourReads, SharedRead
-from shardkit.stream.piece import Join, Piece, joined, pieces_of
+from shardkit.stream.piece import AudioPiece, Piece, pieces_of
 from shardkit.stream.plan import BatchPlan, Source
 
 # What is wrong with a sample and not with the storage: an outage is no reason to go on without a sample.
@@ -26,36 +27,82 @@ Faults = list[tuple[int, ShardkitError]]  # place in the batch, and what is wron
 
 
 @dataclass(slots=True)
-class AudioBuffers:
-    """Where a batch's audio goes: (batch, channel, time) for each field, and the lengths of the primary audio."""
+class Buffers:
+    """Where the content of a batch goes.
 
-    fields: dict[str, NDArray[np.float32]]
+    Attributes:
+        audio: (batch, channel, time) for each audio field.
+        arrays: (batch, row, ...) for each array field whose crops are of one shape.
+        values: Everything else by field: a list, None where absent.
+        lengths: Of the primary audio.
+        sample_rate: Of all audio.
+    """
+
+    audio: dict[str, NDArray[np.float32]]
+    arrays: dict[str, NDArray[Any]]
+    values: dict[str, list[Any]]
     lengths: NDArray[np.int64]
     sample_rate: int
 
     def clear(self, index: int) -> None:
-        """Make one sample silent."""
-        for field in self.fields.values():
-            field[index] = 0.0
+        """Make one sample silent and empty."""
+        for field in (*self.audio.values(), *self.arrays.values()):
+            field[index] = 0
+        for listed in self.values.values():
+            listed[index] = None
         self.lengths[index] = 0
+
+    def clear_but(self, index: int, fields: Sequence[str]) -> None:
+        """Make the fields of one sample silent and empty that nothing will be put into."""
+        for name, field in (*self.audio.items(), *self.arrays.items()):
+            if name not in fields:
+                field[index] = 0
 
     def extend(self, num_samples: int) -> None:
         """Make room for longer samples."""
-        for name, field in self.fields.items():
+        for name, field in self.audio.items():
             missing = num_samples - field.shape[-1]
             if missing > 0:
-                self.fields[name] = np.pad(field, ((0, 0), (0, 0), (0, missing)))
+                self.audio[name] = np.pad(field, ((0, 0), (0, 0), (0, missing)))
+
+    def put(self, index: int, piece: Piece, data: memoryview) -> None:
+        """Put what a piece's bytes hold into its place.
+
+        Raises:
+            AudioError, FormatError: They can't be decoded.
+        """
+        if isinstance(piece, AudioPiece):
+            self._put_audio(self.audio[piece.field][index], piece, data)
+        elif piece.field in self.arrays:
+            target, rows = self.arrays[piece.field][index], piece.value(data)
+            target[: len(rows)] = rows[: len(target)]
+            target[len(rows) :] = 0
+        else:
+            self.values[piece.field][index] = piece.value(data)
+
+    def _put_audio(self, target: NDArray[np.float32], piece: AudioPiece, data: memoryview) -> None:
+        facts, length = piece.member.facts, piece.stop - piece.start
+        if facts.sample_rate == self.sample_rate and facts.channels == len(target) and length <= target.shape[1]:
+            piece.value(data, out=target[:, :length])
+            target[:, length:] = 0.0
+            return
+        samples = mix_channels(piece.value(data), len(target))
+        if facts.sample_rate != self.sample_rate:
+            samples = resample(samples, facts.sample_rate, self.sample_rate)
+        length = min(samples.shape[1], target.shape[1])
+        target[:, :length] = samples[:, :length]
+        target[:, length:] = 0.0
 
 
 def start_reading(
     plan: BatchPlan,
     indices: Iterable[int],
-    buffers: AudioBuffers,
+    buffers: Buffers,
     sources: Sequence[Source],
     fields: Sequence[str],
     *,
     executor: Executor,
-    traffic: Traffic,
+    fetcher: Fetcher,
     neighbours: NeighbourReads | None,
 ) -> list[Future[Faults]]:
     """Begin to fill the buffers; they are complete when every future is done.
@@ -63,11 +110,11 @@ def start_reading(
     Args:
         plan: What to read.
         indices: Which of its draws.
-        buffers: Where to put it; zeros.
+        buffers: Where to put it.
         sources: What the plan's draws refer to.
-        fields: Audio fields to read, the primary one among them.
+        fields: Fields to read, the primary audio among them.
         executor: Threads to read and decode on.
-        traffic: Counts requests and bytes.
+        fetcher: Fetches bytes.
         neighbours: Reads that several draws share, of this batch and later ones.
 
     Returns:
@@ -79,62 +126,56 @@ def start_reading(
     for index in indices:
         draw = plan.draws[index]
         if draw is None:
+            buffers.clear(index)
             continue
-        planned = None if neighbours is None else neighbours.take(int(plan.positions[index]))
+        planned = None if neighbours is None else neighbours.take(plan, index)
         if planned is None:
+            catalog = sources[draw.source].catalog
             try:
-                pieces = pieces_of(sources[draw.source].catalog, fields, draw.row, draw.start, draw.stop)
+                pieces = pieces_of(catalog, fields, draw.row, draw.start, draw.stop, source=draw.source)
             except SAMPLE_FAULTS as err:  # the index contradicts itself
                 jobs.append(_done([(index, err)]))
                 continue
             planned = [(piece, None) for piece in pieces]
+        buffers.clear_but(index, [piece.field for piece, _ in planned])
         for piece, shared in planned:
             if shared is None:
                 alone.append((index, piece))
             else:
-                jobs.append(executor.submit(_fill_shared, shared, index, piece, buffers, traffic))
-    jobs += [executor.submit(_fill, join, buffers, traffic) for join in joined(alone)]
+                jobs.append(executor.submit(_fill_shared, shared, index, piece, buffers, fetcher))
+    jobs += [executor.submit(_fill, join, buffers, fetcher) for join in joined(alone)]
     return jobs
 
 
-def _fill(join: Join, buffers: AudioBuffers, traffic: Traffic) -> Faults:
+def _fill(join: Join, buffers: Buffers, fetcher: Fetcher) -> Faults:
     try:
-        data = memoryview(read_range(join.tar, join.lo, join.hi, traffic=traffic))
+        data = fetcher.fetch(join)
     except SAMPLE_FAULTS as err:
         if len(join.pieces) == 1:
             ((index, piece),) = join.pieces
             return [(index, piece.explained(err))]
-        return [fault for index, piece in join.pieces for fault in _fill_alone(index, piece, buffers, traffic)]
+        # Where those that a piece was joined with can't be read, it may be there.
+        return [fault for index, piece in join.pieces for fault in _fill(Join.of(index, piece), buffers, fetcher)]
     return [
-        fault for index, piece in join.pieces for fault in _decode(index, piece, join.slice_of(piece, data), buffers)
+        fault
+        for index, piece in join.pieces
+        for fault in _put(index, piece, join.slice_of(piece, data), buffers, fetcher)
     ]
 
 
-def _fill_alone(index: int, piece: Piece, buffers: AudioBuffers, traffic: Traffic) -> Faults:
-    """Read one piece by itself: where those that it was joined with can't be read, it may be there."""
-    return _fill(Join(piece.tar, piece.lo, piece.hi, [(index, piece)]), buffers, traffic)
-
-
-def _fill_shared(shared: SharedRead, index: int, piece: Piece, buffers: AudioBuffers, traffic: Traffic) -> Faults:
+def _fill_shared(shared: SharedRead, index: int, piece: Piece, buffers: Buffers, fetcher: Fetcher) -> Faults:
     try:
         data = shared.bytes_of(piece)
     except SAMPLE_FAULTS:
-        return _fill_alone(index, piece, buffers, traffic)
-    return _decode(index, piece, data, buffers)
+        return _fill(Join.of(index, piece), buffers, fetcher)
+    return _put(index, piece, data, buffers, fetcher)
 
 
-def _decode(index: int, piece: Piece, data: memoryview, buffers: AudioBuffers) -> Faults:
+def _put(index: int, piece: Piece, data: memoryview, buffers: Buffers, fetcher: Fetcher) -> Faults:
     try:
-        samples = piece.decode(data)
+        fetcher.deliver(piece, data, partial(buffers.put, index))
     except SAMPLE_FAULTS as err:
         return [(index, err)]
-    target = buffers.fields[piece.field][index]
-    rate = piece.member.facts.sample_rate
-    samples = mix_channels(samples, target.shape[0])
-    if rate != buffers.sample_rate:
-        samples = resample(samples, rate, buffers.sample_rate)
-    length = min(samples.shape[1], target.shape[1])
-    target[:, :length] = samples[:, :length]
     return []
 
 

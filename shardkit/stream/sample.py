@@ -1,8 +1,6 @@
 """One sample read by key: its audio or a crop of it, with everything that belongs to the same instant."""
 
-import io
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.checks import is_number
-from shardkit.core.errors import CorruptDataError, InputError
+from shardkit.core.errors import InputError
 from shardkit.format.index import PRIMARY, RESERVED
-from shardkit.storage.traffic import Traffic
 from shardkit.stream.catalog import Catalog
-from shardkit.stream.piece import read_audio, read_member, stem_bounds
+from shardkit.stream.fetch import Fetcher, joined
+from shardkit.stream.piece import AudioPiece, Piece, pieces_of
 
 _MAX_S = 1e12  # 30,000 years: times in samples stay integers that floats can hold
 
@@ -88,6 +86,8 @@ def read_section(catalog: Catalog, row: int, start: int, stop: int) -> Sample:
         AudioError, CorruptDataError, StorageError: It can't be read; the message gives shard, key and byte.
     """
     rate = int(catalog.fields[PRIMARY].sample_rate[row])
+    names = [name for name, columns in catalog.fields.items() if columns.present[row]]
+    values = _values(pieces_of(catalog, names, row, start, stop))
     record = catalog.table.drop_columns(["fields"]).slice(row, 1).to_pylist()[0]
     inside = [
         Interval(item["name"], max(item["start"], start) - start, min(item["stop"], stop) - start)
@@ -96,68 +96,40 @@ def read_section(catalog: Catalog, row: int, start: int, stop: int) -> Sample:
     ]
     return Sample(
         key=record["key"],
-        audio=read_audio(catalog, PRIMARY, row, start, stop),
+        audio=values[PRIMARY].samples,
         sample_rate=rate,
         start=start,
         labels=tuple(record["labels"] or ()),
         intervals=tuple(inside),
         fields={
-            name: _read_field(catalog, name, row, start, stop)
-            for name, columns in catalog.fields.items()
-            if name != PRIMARY and columns.present[row]
+            name: values[name] if name in values else _silent_end(catalog, name, row)
+            for name in names
+            if name != PRIMARY
         },
         metadata={name: value for name, value in record.items() if name not in RESERVED},
     )
 
 
-def _read_field(catalog: Catalog, name: str, row: int, start: int, stop: int) -> Any:
-    columns, primary = catalog.fields[name], catalog.fields[PRIMARY]
-    rate = int(primary.sample_rate[row])
-    if columns.is_audio:
-        stem_rate, frames = int(columns.sample_rate[row]), int(columns.frames[row])
-        first, last = stem_bounds(start, stop, rate=rate, stem_rate=stem_rate, stem_frames=frames)
-        if first == last:
-            return Audio(np.zeros((int(columns.channels[row]), 0), dtype=np.float32), stem_rate)
-        return Audio(read_audio(catalog, name, row, first, last), stem_rate)
-    return read_value(catalog, name, row, start / rate, stop / rate)
+def _values(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Return what some pieces of one sample hold, by field."""
+    fetcher = Fetcher()
+    values = {}
+    for join in joined(enumerate(pieces)):
+        data = fetcher.fetch(join)
+        for _, piece in join.pieces:
+            values[piece.field] = fetcher.deliver(piece, join.slice_of(piece, data), _field_value)
+    return values
 
 
-def read_value(
-    catalog: Catalog, name: str, row: int, start_s: float, stop_s: float, *, traffic: Traffic | None = None
-) -> Any:
-    """Return a field that is not audio: an array or its rows in [start_s, stop_s), text, parsed JSON, or bytes.
-
-    Raises:
-        CorruptDataError: The member is not what its kind says, or its bytes are not those that were packed.
-    """
-    data = read_member(catalog, name, row, traffic=traffic)
-    kind, where = catalog.manifest.fields[name].kind, catalog.place(name, row)
-    if kind == "array":
-        return load_array(data, catalog.fields[name].hop_s(row), start_s, stop_s, where=where)
-    if kind == "binary":
-        return data
-    try:
-        return json.loads(data) if kind == "json" else data.decode()
-    except ValueError as err:
-        raise CorruptDataError(f"{where}: not {'JSON' if kind == 'json' else 'text in UTF-8'}: {err}") from err
+def _field_value(piece: Piece, data: memoryview) -> Any:
+    value = piece.value(data)
+    return Audio(value, piece.member.facts.sample_rate) if isinstance(piece, AudioPiece) else value
 
 
-def load_array(data: bytes, hop_s: float | None, start_s: float, stop_s: float, *, where: str) -> NDArray[Any]:
-    """Return a ``.npy`` array; with a hop, its rows that overlap [start_s, stop_s).
-
-    Nothing is unpickled: an array of Python objects is an error.
-    """
-    try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as err:
-        raise CorruptDataError(f"{where}: not a plain .npy array: {err}") from err
-    if hop_s is not None and array.ndim == 0:
-        raise CorruptDataError(f"{where}: an array without axes has no rows each {hop_s:g} s")
-    if hop_s is None:
-        return array  # type: ignore[no-any-return]
-    # A bound that is a whole number of hops must not gain a row through rounding.
-    first, last = int(start_s / hop_s + 1e-6), int(-(-(stop_s / hop_s - 1e-6) // 1))
-    return array[first:last]  # type: ignore[no-any-return]
+def _silent_end(catalog: Catalog, name: str, row: int) -> Audio:
+    """Return what a stem that ends before the crop has there: nothing."""
+    columns = catalog.fields[name]
+    return Audio(np.zeros((int(columns.channels[row]), 0), dtype=np.float32), int(columns.sample_rate[row]))
 
 
 def _bounds(key: str, start_s: float, duration_s: float | None, *, rate: int, frames: int) -> tuple[int, int]:

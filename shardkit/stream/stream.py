@@ -23,6 +23,7 @@ from shardkit.stream.arguments import (
     checked_names,
     checked_passes,
     checked_shuffle,
+    checked_views,
     default_threads,
     is_new,
     named_sources,
@@ -33,6 +34,7 @@ from shardkit.stream.batch import Batch
 from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
 from shardkit.stream.faults import Fault, FaultLog
+from shardkit.stream.fetch import Fetcher
 from shardkit.stream.mix import Schedule, Stages, Weights, dump_history, load_history, stage_at, stages_of
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
@@ -40,7 +42,10 @@ from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
 from shardkit.stream.view import View
 
-_MAX_AHEAD = 8  # batches
+# Batches under way: two, so that one is read while one is used, and more where a batch has fewer samples than keep the
+# threads busy. Each further one is memory that no processor has in its cache.
+_MIN_AHEAD = 2
+_AHEAD_PER_THREAD = 8  # samples
 
 
 class Stream:
@@ -55,8 +60,10 @@ class Stream:
             sample on which weights hold. None: equal shares, or with ``temperature`` by size.
         temperature: Power to which weights are raised: 1 keeps them, 0 evens them out, and without ``weights`` it
             applies to the sources' numbers of rows. None: 1, and equal shares without weights.
-        crop: ``RandomCrop``, ``CenterCrop`` or ``SalientCrop``; None delivers whole rows, padded to the longest
-            of the batch.
+        crop: ``RandomCrop``, ``CenterCrop``, ``SalientCrop`` or ``EventCrop``; None delivers whole rows, padded to the
+            longest of the batch.
+        views: Crops of each sample. A batch then has ``views`` rows for each of its samples, side by side.
+        view_distance_s: Most seconds from the start of a sample's first crop to the start of another; None: anywhere.
         sample_rate: Rate to deliver, in Hz; None: the sources' own, which must then be one.
         channels: Channels to deliver: 1 is the mean; None: the sources' own, which must then be one number.
         seed: Of order and crops.
@@ -79,7 +86,8 @@ class Stream:
         max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
             the place of such a sample (in one pass: ``valid=False``), and a warning, ``failures`` and ``stats`` tell.
         threads: Threads that read and decode; None: one a core and at most 8 for local sources, 16 for remote ones.
-        memory: Bound on the batches held ahead of the consumer, such as ``1GB``.
+        memory: Bound on the batches held ahead of the consumer, and on reads that wait for theirs, such as ``1GB``. One
+            batch is held whatever the bound.
 
     Raises:
         InputError: Something in the above can't be; the message says what would work.
@@ -92,6 +100,8 @@ class Stream:
         weights: Weights | Schedule | None = None,
         temperature: float | None = None,
         crop: Crop | None = None,
+        views: int = 1,
+        view_distance_s: float | None = None,
         sample_rate: int | None = None,
         channels: int | None = None,
         seed: int = 0,
@@ -118,6 +128,7 @@ class Stream:
         self.rank, self.world_size = resolve_ranks(rank, world_size, check=check_ranks)
         self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size)
         self.crop = crop
+        self._views = checked_views(views, view_distance_s, crop)
         self.passes = checked_passes(passes, weights, temperature, epoch_samples)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
         self._threads = (
@@ -144,9 +155,8 @@ class Stream:
         self._stages: Stages = self._own_stages
         self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
         self._counters = Counters(names)
-        self._assembler = Assembler(
-            self._sources, self._options, self._new_planner(), self._faults, self._counters.traffic
-        )
+        self._fetcher = Fetcher(self._counters.of_source)
+        self._assembler = Assembler(self._sources, self._options, self._new_planner(), self._faults, self._fetcher)
         self._fingerprint = self._identify()
         self._position = 0
         self._left_at: int | None = None  # where the last iteration stands; None once a state was loaded
@@ -350,7 +360,12 @@ class Stream:
         self._position, self._left_at = saved.position, None
 
     def stats(self) -> dict[str, Any]:
-        """Return counts since the stream was made: batches, samples by source, seconds waited, requests, bytes read."""
+        """Return counts since the stream was made, in this process.
+
+        Batches; seconds that the consumer waited for them (``waited_s``); samples; requests to the storage, the bytes
+        they returned (``bytes_read``), those of them that crops were made of (``bytes_used``) and the seconds that
+        threads spent in them (``storage_s``); samples that failed; and of these what is told by source in ``sources``.
+        """
         return self._counters.snapshot() | {"failures": len(self._faults.noted)}
 
     @property
@@ -364,7 +379,7 @@ class Stream:
             order = OnePassOrder(rows, seed=self._seed, shuffle=self._shuffle)
         else:
             order = MixedOrder(rows, seed=self._seed, shuffle=self._shuffle, stages=self._stages)
-        return Planner(self._sources, order, self.crop, seed=self._seed)
+        return Planner(self._sources, order, self.crop, seed=self._seed, views=self._views)
 
     def _neighbour_reads(self, position: int, step: int, end: int | None) -> NeighbourReads | None:
         if self._shuffle.kind == "full":
@@ -372,7 +387,7 @@ class Stream:
         return NeighbourReads(
             self._planner,
             self._sources,
-            self._assembler.audio_fields,
+            self._assembler.fields,
             rank=self.rank,
             world_size=self.world_size,
             start=position,
@@ -380,7 +395,7 @@ class Stream:
             batch=self.global_batch_size,
             end=end,
             memory=self._memory // 2,
-            traffic=self._counters.traffic,
+            fetcher=self._fetcher,
         )
 
     def _whole_batches(self, epoch_samples: int) -> int:
@@ -394,8 +409,10 @@ class Stream:
     def _batches_ahead(self, pending: Pending) -> int:
         """Return how many batches of this size may be under way within the memory bound."""
         # While a batch is read, its undecoded bytes and one decoded copy of each sample exist beside its arrays.
-        size = 2 * sum(array.nbytes for array in pending.buffers.fields.values())
-        return max(1, min(_MAX_AHEAD, self._memory // max(1, size)))
+        size = 2 * sum(array.nbytes for array in (*pending.buffers.audio.values(), *pending.buffers.arrays.values()))
+        wanted = max(_MIN_AHEAD, -(-_AHEAD_PER_THREAD * self._threads // len(pending.plan.draws)))
+        memory = self._memory if self._shuffle.kind == "full" else self._memory // 2  # the rest: _neighbour_reads
+        return max(1, min(wanted, memory // max(1, size)))
 
     def _finish(self, pending: Pending) -> Batch:
         began = time.perf_counter()
@@ -412,7 +429,7 @@ class Stream:
                 "weights": [[stage.start, list(stage.shares)] for stage in self._own_stages],
                 "seed": self._seed,
                 "shuffle": repr(self._shuffle),
-                "crop": repr(self.crop),
+                "crop": repr(self.crop) + (f" {self._views}" if self._views.count > 1 else ""),
                 "audio": [self.sample_rate, self.channels],
                 "passes": self.passes,
                 "global_batch_size": self.global_batch_size,

@@ -39,6 +39,12 @@ class IntervalRows:
         self._starts = np.asarray(flat.field("start"), dtype=np.int64)
         self._stops = np.asarray(flat.field("stop"), dtype=np.int64)
 
+    def bounds(self, row: int) -> NDArray[np.int64]:
+        """Return the bounds of a row's intervals, half-open, (interval, 2)."""
+        mine = slice(self._offsets[row], self._offsets[row + 1])
+        named = self._names[mine] >= 0
+        return np.stack([self._starts[mine][named], self._stops[mine][named]], axis=1)
+
     def fill(self, row: int, start: int, stop: int, *, hop: tuple[int, int], target: NDArray[np.float32]) -> None:
         """Mark the frames of the crop [start, stop) that overlap an interval.
 

@@ -28,11 +28,12 @@ class TorchBatch:
         starts: First sample of each crop in the stored recording, at the stored rate, (batch,) int64.
         labels: Multi-hot, (batch, class) float32; the classes are ``Stream.labels``.
         masks: For each interval name, (batch, frame) float32: 1 where the frame overlaps such an interval.
-        fields: Audio fields as (batch, channel, time) float32; others as a list of what the stream gave, NumPy
-            arrays among them, None where absent.
+        fields: Audio fields as (batch, channel, time) float32; arrays with a hop as (batch, row, ...); others as a
+            list of what the stream gave, NumPy arrays among them, None where absent. See ``shardkit.stream.Batch``.
         present: For each field, which samples have it, (batch,) bool.
         metadata: The columns that were asked for, as lists.
         valid: (batch,) bool; False only for the padding at the end of a one-pass stream.
+        views: Crops of each sample; those of one stand side by side.
         position: Position of the stream after this batch; ``stream.state_at(batch.position)`` is the state that
             goes on after it.
     """
@@ -52,6 +53,7 @@ class TorchBatch:
     present: Mapping[str, Tensor]
     metadata: Mapping[str, Sequence[Any]]
     valid: Tensor
+    views: int = 1
     position: int
 
     @classmethod

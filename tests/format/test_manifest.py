@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from shardkit.core.errors import CorruptDataError, FormatError
+from shardkit.format.arrays import ArrayLayout
 from shardkit.format.hashing import file_hash
 from shardkit.format.index import AudioEntry, IndexRow, MemberEntry, dump_index, index_schema, load_index
 from shardkit.format.manifest import FieldInfo, Manifest, ShardInfo, dump_manifest, load_manifest, totals
@@ -82,7 +83,9 @@ def index_bytes() -> bytes:
         key="a",
         members={
             "audio": MemberEntry(extension="flac", offset=512, size=9, xxh3=2**64 - 1, audio=AUDIO),
-            "frames": MemberEntry(extension="frames.npy", offset=1536, size=5, xxh3=0, hop_s=0.01),
+            "frames": MemberEntry(
+                extension="frames.npy", offset=1536, size=5, xxh3=0, hop_s=0.01, array=ArrayLayout("<f4", (3, 2), 128)
+            ),
         },
         labels=["dog"],
         intervals=[("speech", 10, 20)],
@@ -98,7 +101,16 @@ def test_index_round_trip() -> None:
     assert note == {"tar": "x.tar"}
     assert (row["key"], row["lang"], row["duration_s"], row["codec"], row["frames"]) == ("a", "en", 0.5, "flac", 4000)
     assert row["fields"]["audio"]["xxh3"] == 2**64 - 1
-    assert row["fields"]["frames"] == {"extension": "frames.npy", "offset": 1536, "size": 5, "xxh3": 0, "hop_s": 0.01}
+    assert row["fields"]["frames"] == {
+        "extension": "frames.npy",
+        "offset": 1536,
+        "size": 5,
+        "xxh3": 0,
+        "hop_s": 0.01,
+        "dtype": "<f4",
+        "shape": [3, 2],
+        "data_offset": 128,
+    }
     assert row["intervals"] == [{"name": "speech", "start": 10, "stop": 20}]
 
 

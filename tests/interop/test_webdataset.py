@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import webdataset
 
-from shardkit.core.crops import CenterCrop, RandomCrop, SalientCrop
+from shardkit.core.crops import CenterCrop, RandomCrop, Recording
 from shardkit.core.errors import AudioError, FormatError, InputError
+from shardkit.core.salient import SalientCrop
 from shardkit.interop.webdataset import CROP, decoder
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.sample import Audio
@@ -91,7 +92,7 @@ def test_a_salient_crop_is_chosen_as_from_the_index(packed):
     for row, sample in enumerate(pipeline(packed).map(decoder(crop=crop))):
         audio = dataset.catalog.fields["audio"]
         frames, rate = int(audio.frames[row]), int(audio.sample_rate[row])
-        expected = crop.place(frames=frames, sample_rate=rate, energies=audio.energies(row), uniform=0.0)
+        expected = crop.place(Recording(frames, rate, energies=audio.energies(row)), 0.0)
         assert sample[CROP] == expected
 
 

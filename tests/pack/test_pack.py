@@ -29,7 +29,7 @@ from shardkit.pack.run import pack
 from shardkit.pack.shard import ShardJob, write_shard
 from shardkit.storage.location import locate
 from shardkit.storage.store import write_bytes
-from shardkit.stream.piece import read_member
+from shardkit.stream.fetch import read_member
 from tests.conftest import S3
 
 

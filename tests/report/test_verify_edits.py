@@ -53,6 +53,12 @@ ROW_EDITS = {
         "'howl' is not among the manifest's interval names",
     ),
     "facts": (lambda row: audio_of(row).update(codec="tape"), "its facts are impossible: codec 'tape'"),
+    "array past the end": (
+        lambda row: row["fields"]["f0"].update(shape=[9_999, 2]),
+        "its rows, (9999, 2) of <f4 from byte 128, do not end at",
+    ),
+    "array of no type": (lambda row: row["fields"]["f0"].update(dtype="<q9"), "which can't be"),
+    "hop": (lambda row: row["fields"]["f0"].update(hop_s=-1.0), "its hop is -1.0 s"),
     "short track": (lambda row: audio_of(row).update(loudness_track=b"\1\2"), "its loudness track has 2 hops"),
     "seek table": (lambda row: audio_of(row).update(seek_table=b"\7"), "its seek table can't be read"),
     "no members": (lambda row: row.update(fields=None), "the row has no field 'audio'"),

@@ -225,6 +225,16 @@ class Conformance:
 class SharedConformance(Conformance):
     """Further, for what other processes see too."""
 
+    def test_file_must_have_the_size_its_index_says(self, folder: Location) -> None:
+        write_bytes(folder / "x", DATA)
+        assert read_range(folder / "x", 5, 9, expected_size=1024) == DATA[5:9]
+        for start, stop, expected in ((5, 9, 1025), (5, 9, 1023), (1000, 1030, 1030)):
+            with pytest.raises(
+                CorruptDataError, match=rf"the tar has 1,024 bytes, its index says {expected:,}; it was"
+            ):
+                read_range(folder / "x", start, stop, expected_size=expected)
+        assert read_range(folder / "x", 5, 9, expected_size=1024) == DATA[5:9]
+
     @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12: beside threads, as is meant
     def test_forked_child_reads_and_the_parent_goes_on(self, folder: Location) -> None:
         write_bytes(folder / "x", DATA)

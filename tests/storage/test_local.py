@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shardkit.core.errors import AccessError, NotFoundError, StorageError
+from shardkit.core.errors import AccessError, CorruptDataError, NotFoundError, StorageError
 from shardkit.storage.descriptors import Descriptors
 from shardkit.storage.location import locate
 from shardkit.storage.store import (
@@ -65,8 +65,8 @@ def test_concurrent_reads_with_two_descriptors_read_the_right_files(tmp_path: Pa
     descriptors = Descriptors(capacity=2)
 
     def read(number: int) -> bool:
-        with descriptors.borrow(str(tmp_path / str(number % 16))) as descriptor:
-            return os.pread(descriptor, 100, number % 900) == bytes([number % 16]) * 100
+        with descriptors.borrow(str(tmp_path / str(number % 16))) as file:
+            return os.pread(file.descriptor, 100, number % 900) == bytes([number % 16]) * 100
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(read, range(4000)))
@@ -81,11 +81,23 @@ def test_descriptor_in_use_outlives_its_eviction(tmp_path: Path) -> None:
     with descriptors.borrow(str(tmp_path / "a")) as first:
         for name in "bc":
             with descriptors.borrow(str(tmp_path / name)) as other:
-                assert os.pread(other, 1, 0) == name.encode()
+                assert os.pread(other.descriptor, 1, 0) == name.encode()
         descriptors.forget(str(tmp_path / "a"))
-        assert os.pread(first, 1, 0) == b"a"
+        assert os.pread(first.descriptor, 1, 0) == b"a"
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(first)
+        os.fstat(first.descriptor)
+
+
+def test_file_that_another_process_replaced_is_read_for_its_own_index(tmp_path: Path) -> None:
+    shard = locate(tmp_path / "shard.tar")
+    shard.local_path.write_bytes(b"old")
+    assert read_range(shard, 0, 3, expected_size=3) == b"old"
+    (tmp_path / "new").write_bytes(b"newer")
+    (tmp_path / "new").rename(shard.local_path)
+    assert read_range(shard, 0, 3, expected_size=3) == b"old"  # a run goes on with what it has open
+    assert read_range(shard, 0, 3, expected_size=5) == b"new"  # the dataset opened anew
+    with pytest.raises(CorruptDataError, match="has 5 bytes, its index says 3; it was replaced or is still"):
+        read_range(shard, 0, 3, expected_size=3)
 
 
 def test_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request ra
 class Answer(NamedTuple):
     status: int = 206
     body: bytes = b""
-    honours_ranges: bool = True
     breaks_off: bool = False
 
 
@@ -59,7 +58,7 @@ def serving(*answers: Answer, port: int = 0) -> Iterator[Server]:
             requests.append(f"{self.command} {self.path}")
             body = answer.body
             asked = self.headers.get("Range", "").removeprefix("bytes=")
-            if asked and answer.honours_ranges and answer.status == 206:
+            if asked and answer.status == 206:
                 start, last = asked.split("-")
                 body = body[int(start) : int(last) + 1]
             self.send_response(answer.status)
@@ -144,11 +143,6 @@ class TestAnyProtocol:
             with pytest.raises(StorageError, match=r"the store failed at it, several times: (503|SlowDown) .*; try"):
                 read_range(at(server), 0, 9)
             assert len(server.requests) == 5
-
-    def test_server_that_ignores_ranges_is_told(self, at: Callable[[Server], Location]) -> None:
-        refused = pytest.raises(StorageError, match="got 200 of 10; this server ignores ranges")
-        with serving(GOOD._replace(honours_ranges=False)) as server, refused:
-            read_range(at(server), 10, 20)
 
     def test_range_past_the_end_says_how_long_the_file_is(self, at: Callable[[Server], Location]) -> None:
         refused = pytest.raises(CorruptDataError, match="bytes 500 to 600, got 0 of 100: the file has 200 bytes")

@@ -139,5 +139,5 @@ def test_a_tar_cut_in_the_middle_is_located(datasets: dict[str, Path], tmp_path:
     shard = place / tracks.catalog.shards[-1].path
     shard.write_bytes(shard.read_bytes()[:200_000])
     last = tracks.keys()[-1]
-    with pytest.raises(sk.CorruptDataError, match=rf"{shard}: asked for bytes .*the file has 200,000 bytes"):
+    with pytest.raises(sk.CorruptDataError, match=rf"{shard}: the tar has 200,000 bytes, its index says [\d,]+"):
         tracks[last]

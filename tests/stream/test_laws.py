@@ -25,13 +25,22 @@ VIEWS = {
     "balanced": lambda clips, _tracks, _few: clips.balance("speaker", 1.0).repeat(1.3),
 }
 SHUFFLES = ["full", "none", sk.Shuffle(kind="block", block_rows=8, window_blocks=2)]
-CROPS = [sk.RandomCrop(0.25), sk.CenterCrop(0.1), sk.SalientCrop(0.2, search="energy"), None]
+CROPS = [sk.RandomCrop(0.25), sk.CenterCrop(0.1), sk.SalientCrop(0.2, search="energy"), sk.SalientCrop(0.2), None]
+LABEL_CROPS = [  # where a source has intervals
+    sk.EventCrop(0.1, of="speech"),
+    sk.EventCrop(at="exact"),
+    sk.RandomCrop(0.15, content=sk.content("speech")),
+    sk.SalientCrop(0.1, content=sk.content("noise", 0.25), floor_lufs=-10.0),
+]
+SKIPPING = sk.RandomCrop(0.15, content=sk.content("speech"), fallback="skip")  # where all sources have some
 
 
 @st.composite
 def configurations(draw):
     """Everything that decides a sequence."""
     names = draw(st.lists(st.sampled_from(sorted(VIEWS)), min_size=1, max_size=4, unique=True))
+    labelled = {"clips", "some", "balanced"} & set(names)
+    crops = CROPS + (LABEL_CROPS if labelled else []) + ([SKIPPING] if labelled == set(names) else [])
     weight = st.sampled_from([0.1, 0.5, 1.0, 3.0])
     mixes = [
         dict(zip(names, draw(st.lists(weight, min_size=len(names), max_size=len(names))), strict=True))
@@ -43,7 +52,7 @@ def configurations(draw):
         "weights": weights,
         "temperature": draw(st.sampled_from([None, 0.5])),
         "shuffle": draw(st.sampled_from(SHUFFLES)),
-        "crop": draw(st.sampled_from(CROPS)),
+        "crop": draw(st.sampled_from(crops)),
         "seed": draw(st.integers(0, 2**63 - 1)),
         "mask_hop": 80,
         "sample_rate": 8000,

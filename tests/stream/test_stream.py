@@ -174,7 +174,7 @@ def test_mixture_follows_the_weights(datasets: dict[str, Path]) -> None:
     stream = sk.Stream(open_all(datasets), batch_size=64, **COMMON)
     for _ in islice(stream, 20):
         pass
-    counts = stream.stats()["samples_by_source"]
+    counts = {name: counts["samples"] for name, counts in stream.stats()["sources"].items()}
     assert all(abs(counts[name] - 20 * 64 * share) < 5 for name, share in stream.weights.items())
     assert sum(counts.values()) == stream.stats()["samples"] == 1280
 

@@ -19,7 +19,7 @@ from shardkit.pack.options import PackOptions
 from shardkit.pack.run import pack
 from shardkit.storage.location import locate
 from shardkit.stream.dataset import open_dataset
-from shardkit.stream.piece import read_member
+from shardkit.stream.fetch import read_member
 from tools.bench.metering import Drawn
 
 RATE = 48_000

@@ -1,0 +1,131 @@
+"""The table of points of an MP3 or Vorbis member: where a decoder may begin, and from which sample on it is right.
+
+Frames of lossy codecs lean on those before them, so a decoder that begins at a point needs a lead-in until it says
+what it would have said, had it begun at the first frame. Positions count what the decoder puts out; the member's
+samples begin ``skip`` later, since an MP3 encoder's delay is cut off:
+
+    position      p[0]           p[1]           p[2]           p[3]
+    bytes         |..............|..............|..............|.........
+    from p[1] on                 [lead )[ exact .....................
+    a crop                                  [...........)
+    is read                      [.............................)       from point 1 to point 3, where it ends before
+                                                                       p[3] - lag
+
+Coded form, version 2; numbers are LEB128 varints unless a width is given:
+
+    version           1 byte, 2
+    flags             1 byte; bit 0: a setup follows; other bits zero
+    setup             8 bytes, if so: the xxh3 (64 bit, seed 0) of the decoder's setup
+    skip, lead, lag   in samples
+    offset            byte of the first point
+    num_points        at least 2
+    column            bytes from each point to the next, from the last to the end of the member's audio
+    column            samples from each point's position to the next one's: num_points - 1 values
+
+A column is as in ``columns``. Version 1 is that of FLAC (``seektable``).
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.audio.columns import read_column, running_sum, write_column
+from shardkit.audio.seektable import MAX_POINTS
+from shardkit.audio.varint import read_varint, write_varint
+from shardkit.core.errors import FormatError
+
+VERSION = 2
+SPACING_S = 0.5  # a crop reads about half of this too much at either end; points take 2 to 4 bytes each
+_HAS_SETUP = 1
+_SETUP_BYTES = 8
+_MAX_LEAD = 1 << 20  # no decoder looks back that far: what a damaged table can make one decode in vain
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes [lo, hi) of a member, and what they decode to: positions [first, after); None: up to the end."""
+
+    lo: int
+    hi: int
+    first: int
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PointTable:
+    """Where decoding may begin in an MP3 or Vorbis member.
+
+    Attributes:
+        positions: What the decoder puts out first at each point, increasing from 0.
+        offsets: Byte of each point, increasing.
+        end: One past the last byte of audio.
+        skip: Position of the member's first sample.
+        lead: What is decoded after a point, other than the first, before the output is exact.
+        lag: How much of the output before a point may need bytes after it.
+        setup: Hash of the decoder's setup; None: the codec needs none.
+    """
+
+    positions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    end: int
+    skip: int
+    lead: int
+    lag: int
+    setup: int | None
+
+    def span(self, start: int, stop: int) -> Span:
+        """Return which bytes samples [start, stop) need."""
+        first = max(0, int(np.searchsorted(self.positions, start + self.skip - self.lead, side="right")) - 1)
+        after = int(np.searchsorted(self.positions, stop + self.skip + self.lag, side="left"))
+        at_end = after == self.offsets.size
+        return Span(
+            lo=int(self.offsets[first]),
+            hi=self.end if at_end else int(self.offsets[after]),
+            first=int(self.positions[first]),
+            after=None if at_end else int(self.positions[after]),
+        )
+
+    def exact_from(self) -> NDArray[np.int64]:
+        """Return from which sample on a decoder that begins at each point is right."""
+        exact = self.positions + (self.lead - self.skip)
+        exact[0] = 0
+        return exact
+
+    def to_bytes(self) -> bytes:
+        """Return the coded form."""
+        parts = [bytes([VERSION, 0 if self.setup is None else _HAS_SETUP])]
+        if self.setup is not None:
+            parts.append(self.setup.to_bytes(_SETUP_BYTES, "little"))
+        fields = (self.skip, self.lead, self.lag, int(self.offsets[0]), int(self.offsets.size))
+        parts += [write_varint(value) for value in fields]
+        parts.append(write_column(np.diff(self.offsets, append=self.end)))
+        parts.append(write_column(np.diff(self.positions)))
+        return b"".join(parts)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the table of a coded form.
+
+        Raises:
+            FormatError: The bytes are no table that ``to_bytes`` could have written.
+        """
+        if data[:1] != bytes([VERSION]) or len(data) < 2 or data[1] & ~_HAS_SETUP:
+            raise FormatError(f"seek table begins with {data[:2].hex() or 'nothing'}: version {VERSION} expected")
+        position, setup = 2, None
+        if data[1] & _HAS_SETUP:
+            setup, position = int.from_bytes(data[2 : 2 + _SETUP_BYTES], "little"), 2 + _SETUP_BYTES
+        fields = []
+        for _ in range(5):
+            value, position = read_varint(data, position)
+            fields.append(value)
+        skip, lead, lag, offset, num_points = fields
+        if not 2 <= num_points <= MAX_POINTS or max(skip, lead, lag) > _MAX_LEAD:
+            raise FormatError(f"seek table of {num_points} points, {skip} skipped, lead {lead} and lag {lag} samples")
+        sizes, position = read_column(data, position, num_points)
+        steps, position = read_column(data, position, num_points - 1)
+        if position != len(data) or sizes.min() < 1 or steps.min() < 1:
+            raise FormatError(f"seek table of {len(data)} bytes: {position} read, or its points do not increase")
+        offsets, positions = running_sum(offset, sizes), running_sum(0, steps)
+        return cls(positions, offsets[:-1], int(offsets[-1]), skip, lead, lag, setup)

@@ -1,0 +1,87 @@
+"""Kept-alive connections to the hosts that ranges are read from: urllib3's pools, bounded and made when first needed.
+
+Authority is not decided here: which certificates count, which proxy stands between and how long to wait is what the
+fsspec client of the same location would do, see ``direct``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, NamedTuple
+
+from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
+from urllib3.util import make_headers, parse_url
+
+MAX_HOSTS = 64  # with virtual-hosted S3 each bucket is a host
+
+
+class UnsuitableError(Exception):
+    """These connections can't be made here as the settings want them; fsspec's client is to be asked instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to connect to a host: times in seconds; ``ca_certs`` a bundle's path, None: the system's."""
+
+    connect_timeout_s: float
+    read_timeout_s: float
+    max_connections: int
+    ca_certs: str | None = None
+    proxy: str | None = None
+
+
+class Target(NamedTuple):
+    """What a GET names: the connections to its host, and the path and query to ask for there."""
+
+    pool: HTTPConnectionPool
+    path: str
+
+
+class Connections:
+    """The pools of one client; ``settings`` is called with the first URL of each host."""
+
+    def __init__(self, settings: Callable[[str], Settings]) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._pools: dict[tuple[str, str, int | None], tuple[HTTPConnectionPool, bool]] = {}
+
+    def target(self, url: str) -> Target:
+        """Return where to send a GET for ``url``, in the encoded form that goes over the wire.
+
+        Raises:
+            UnsuitableError: See there.
+            urllib3.exceptions.LocationParseError: It is no URL.
+        """
+        parsed = parse_url(url)
+        if parsed.auth is not None or parsed.host is None:
+            raise UnsuitableError
+        key = (parsed.scheme or "http", parsed.host, parsed.port)
+        known = self._pools.get(key)
+        if known is None:
+            known = self._keep(key, _open(url, self._settings(url)))
+        pool, absolute = known
+        return Target(pool, parsed._replace(fragment=None).url if absolute else parsed.request_uri)
+
+    def _keep(
+        self, key: tuple[str, str, int | None], made: tuple[HTTPConnectionPool, bool]
+    ) -> tuple[HTTPConnectionPool, bool]:
+        with self._lock:
+            while len(self._pools) >= MAX_HOSTS:
+                del self._pools[next(iter(self._pools))]  # urllib3 closes it once no read uses it
+            return self._pools.setdefault(key, made)
+
+
+def _open(url: str, settings: Settings) -> tuple[HTTPConnectionPool, bool]:
+    """Return the pool of a URL's host, and whether it wants whole URLs, as a proxy does for plain HTTP."""
+    timeout = Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s)
+    wire: dict[str, Any] = {"timeout": timeout, "maxsize": settings.max_connections, "block": True}
+    wire |= {"cert_reqs": "CERT_REQUIRED", "ca_certs": settings.ca_certs}
+    if settings.proxy is None:
+        return PoolManager(**wire).connection_from_url(url), False
+    proxy = parse_url(settings.proxy)
+    if proxy.scheme not in ("http", "https"):
+        raise UnsuitableError  # SOCKS needs a package of its own
+    headers = make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else None
+    address = proxy._replace(auth=None).url
+    manager = ProxyManager(address, proxy_headers=headers, **wire)
+    return manager.connection_from_url(url), url.startswith("http:")

@@ -1,0 +1,145 @@
+"""What to fetch for some pieces, and fetching it: near pieces are one request, and all is counted by source.
+
+How much lies between two pieces that are fetched together follows from what requests to that storage have cost so
+far. Between that and what a piece is, all strategies are one: single crops where requests are cheap, whole members and
+whole blocks of neighbours where they are dear.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from shardkit.core.errors import AudioError, FormatError, NotFoundError
+from shardkit.core.ranges import Limits, coalesce
+from shardkit.storage.cost import cost_of
+from shardkit.storage.location import Location
+from shardkit.storage.store import read_range
+from shardkit.stream.catalog import Catalog
+from shardkit.stream.counters import SourceCounts
+from shardkit.stream.piece import Piece, whole_member
+
+T = TypeVar("T")
+_LOG = logging.getLogger("shardkit")
+
+# Between neighbours in a tar lie headers and the sample's KEY.json: two or three KB in vain, and a request is saved.
+FREE_GAP = 4 * 1024
+MAX_WASTE = 0.25  # of the bytes asked for; more may be what another rank reads as well
+MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Bytes [lo, hi) of a shard's tar that hold some pieces; each comes with the number that it was asked for with."""
+
+    catalog: Catalog
+    shard: int
+    lo: int
+    hi: int
+    pieces: list[tuple[int, Piece]]
+
+    @classmethod
+    def of(cls, number: int, piece: Piece) -> "Join":
+        """Return what holds one piece."""
+        return cls(piece.catalog, piece.shard, piece.lo, piece.hi, [(number, piece)])
+
+    @property
+    def tar(self) -> Location:
+        """The tar that holds it."""
+        return self.catalog.tars[self.shard]
+
+    def slice_of(self, piece: Piece, data: memoryview) -> memoryview:
+        """Return the bytes of a piece from those of the join."""
+        return data[piece.lo - self.lo : piece.hi - self.lo]
+
+
+def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
+    """Return what to read for some pieces, tar by tar: those between which little lies are read together."""
+    by_tar: dict[tuple[int, int], list[tuple[int, Piece]]] = {}
+    for number, piece in pieces:
+        by_tar.setdefault((id(piece.catalog), piece.shard), []).append((number, piece))
+    joins = []
+    for listed in by_tar.values():
+        first = Join.of(*listed[0])
+        if len(listed) == 1:
+            joins.append(first)
+            continue
+        merged = coalesce(
+            np.array([piece.lo for _, piece in listed]),
+            np.array([piece.hi for _, piece in listed]),
+            Limits(free_gap=FREE_GAP, max_gap=_gap_worth_a_request(first.tar), max_waste=MAX_WASTE, max_size=MAX_READ),
+        )
+        bounds = zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)
+        of_tar = [Join(first.catalog, first.shard, lo, hi, []) for lo, hi in bounds]
+        for asked, group in zip(listed, merged.group_of.tolist(), strict=True):
+            of_tar[group].pieces.append(asked)
+        joins += of_tar
+    return joins
+
+
+def _gap_worth_a_request(tar: Location) -> int:
+    """Return how many bytes that storage delivers in the time that a request costs beside its bytes."""
+    cost = cost_of(tar)
+    return FREE_GAP if cost is None else min(MAX_READ, int(cost.latency_s * cost.bytes_per_s))
+
+
+class Fetcher:
+    """Fetches what joins hold.
+
+    Args:
+        counts: Of each source; None counts nothing.
+    """
+
+    def __init__(self, counts: Sequence[SourceCounts] | None = None) -> None:
+        self._counts = counts
+
+    def fetch(self, join: Join) -> memoryview:
+        """Return the bytes of a join.
+
+        Raises:
+            CorruptDataError: The tar is not the one that was indexed.
+            NotFoundError, StorageError: It can't be read.
+        """
+        tar, info = join.tar, join.catalog.shards[join.shard]
+        traffic = None if self._counts is None else self._counts[join.pieces[0][1].source].asked
+        return memoryview(read_range(tar, join.lo, join.hi, traffic=traffic, expected_size=info.bytes))
+
+    def deliver(self, piece: Piece, data: memoryview, use: Callable[[Piece, memoryview], T]) -> T:
+        """Return what ``use`` makes of a piece and its bytes, or of the whole member, if the piece is not as it should.
+
+        All of a member is the slow, safe way: it has a hash and needs no seek table. A member that was damaged or
+        replaced does not pass that, and the first error stands, which says where. One that does is sound, and what was
+        wrong is its seek table.
+
+        Raises:
+            AudioError, FormatError: The bytes are not what they should be.
+        """
+        try:
+            made = use(piece, data)
+        except (AudioError, FormatError) as err:
+            whole = piece.whole()
+            if whole is None:
+                raise
+            try:
+                made = use(whole, self.fetch(Join.of(0, whole)))
+            except (AudioError, FormatError, NotFoundError):
+                raise err from None
+            _LOG.warning("%s; the member itself is sound and was read whole: its seek table is wrong", err)
+        if self._counts is not None:
+            self._counts[piece.source].used.add(piece.hi - piece.lo)
+        return made
+
+
+def read_member(catalog: Catalog, field: str, row: int) -> bytes:
+    """Return the bytes of a whole member, checked against the index.
+
+    Raises:
+        CorruptDataError: They are not those that were packed.
+        NotFoundError, StorageError: They can't be read.
+    """
+    piece = whole_member(catalog, field, row)
+    data = Fetcher().fetch(Join.of(0, piece))
+    piece.check_whole(data)
+    return bytes(data)
