@@ -17,8 +17,8 @@ import numpy as np
 import pyloudnorm
 from numpy.typing import NDArray
 
-from shardkit.core.salient import window_lufs
 from shardkit.core.loudness import ABSOLUTE_GATE_LUFS, BLOCK_HOPS, HOP_S, RELATIVE_GATE_LU, hop_bounds, to_energy
+from shardkit.core.salient import window_lufs
 from shardkit.format.index import PRIMARY
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.pack.inputs import InputOptions
