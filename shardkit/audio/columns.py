@@ -12,6 +12,7 @@ from shardkit.audio.varint import read_varint, write_varint
 from shardkit.core.errors import FormatError
 
 _MAX_WIDTH = 6  # no member has 2**48 bytes
+_PLAIN = {1: "<u1", 2: "<u2", 4: "<u4"}  # widths that NumPy reads as they lie
 
 
 def write_column(values: NDArray[np.int64]) -> bytes:
@@ -36,9 +37,14 @@ def read_column(data: bytes, start: int, count: int) -> tuple[NDArray[np.int64],
     # The length is checked before anything of that length is made.
     if width > _MAX_WIDTH or stop > len(data):
         raise FormatError(f"seek table of {len(data)} bytes: a column of {count} values does not fit")
-    octets = np.zeros((count, 8), np.uint8)
-    octets[:, :width] = np.frombuffer(data, np.uint8, width * count, start + 1).reshape(count, width)
-    return octets.view("<u8").reshape(count).astype(np.int64) + base, stop
+    if width in _PLAIN:
+        values = np.frombuffer(data, _PLAIN[width], count, start + 1).astype(np.int64)
+    else:
+        octets = np.zeros((count, 8), np.uint8)
+        octets[:, :width] = np.frombuffer(data, np.uint8, width * count, start + 1).reshape(count, width)
+        values = octets.view("<u8").reshape(count).astype(np.int64)
+    values += base
+    return values, stop
 
 
 def running_sum(first: int, steps: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -49,4 +55,8 @@ def running_sum(first: int, steps: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     if first + float(steps.sum(dtype=np.float64)) >= 2.0**62:
         raise FormatError("seek table: positions exceed 2**62")
-    return np.cumsum(np.concatenate([[first], steps]), dtype=np.int64)
+    sums = np.empty(len(steps) + 1, np.int64)
+    sums[0] = first
+    np.cumsum(steps, out=sums[1:])
+    sums[1:] += first
+    return sums

@@ -4,7 +4,7 @@
     act    decode(member, data, lo, start, stop)  -> samples (channel, time)
 
 For uncompressed WAV, and for FLAC, MP3 and Vorbis with a seek table, these are about the crop's own bytes; else the
-whole member.
+whole member. What is read is checked: WAV by checksums of the index, FLAC and Vorbis by their own.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio import flac, pcm, whole
+from shardkit.audio.checks import CheckTable
 from shardkit.audio.facts import TABLED_CODECS, AudioFacts, reads_ranges
 from shardkit.audio.flac_decode import decode_frames
 from shardkit.audio.flac_header import read_frame_header
@@ -29,13 +30,13 @@ class AudioMember:
     Attributes:
         facts: The facts of the recording.
         size: The member's bytes.
-        seek_table: Of a FLAC, MP3 or Vorbis; without one it is read whole.
+        seek_table: Of a FLAC, MP3 or Vorbis; without one it is read whole. Of a WAV: checksums of what is read.
         setup: What the points of a Vorbis need beside its pages; else None.
     """
 
     facts: AudioFacts
     size: int
-    seek_table: SeekTable | PointTable | None = None
+    seek_table: SeekTable | PointTable | CheckTable | None = None
     setup: bytes | None = None
 
     @property
@@ -44,12 +45,14 @@ class AudioMember:
         return reads_ranges(self.facts, has_seek_table=self.seek_table is not None)
 
 
-def read_table(coded: bytes, codec: str) -> SeekTable | PointTable:
-    """Return the seek table of a coded form, as the index has it.
+def read_table(coded: bytes, codec: str) -> SeekTable | PointTable | CheckTable:
+    """Return the seek table of a coded form, as the index has it; for a WAV, the checksums.
 
     Raises:
         FormatError: It is not one of such a codec.
     """
+    if codec == "wav":
+        return CheckTable.from_bytes(coded)
     if codec not in TABLED_CODECS:
         raise FormatError(f"{codec} has no seek table")
     return SeekTable.from_bytes(coded) if codec == "flac" else PointTable.from_bytes(coded)
@@ -70,11 +73,11 @@ def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
     if isinstance(member.seek_table, PointTable):
         span = member.seek_table.span(start, stop)
         lo, hi = span.lo, span.hi
-    elif member.seek_table is not None:
+    elif isinstance(member.seek_table, SeekTable):
         lo, hi, _ = member.seek_table.byte_range(start, stop)
     else:
-        offset, frame_bytes = facts.data_offset or 0, pcm.WIDTH[facts.sample_format] * facts.channels
-        lo, hi = offset + start * frame_bytes, offset + stop * frame_bytes
+        first, last = (start, stop) if member.seek_table is None else member.seek_table.span(start, stop)
+        lo, hi = ((facts.data_offset or 0) + sample * _frame_bytes(facts) for sample in (first, last))
     if not 0 <= lo < hi <= member.size:
         raise FormatError(f"samples {start} to {stop} at bytes {lo} to {hi} of a member of {member.size} bytes")
     return lo, hi
@@ -144,18 +147,33 @@ def _decode_native(member: AudioMember, data: bytes | memoryview, data_start: in
     if isinstance(member.seek_table, PointTable):
         return read_slice(needed, facts, member.seek_table, member.setup, start, stop)
     if member.reads_ranges:
-        return pcm.from_wav(needed, facts.sample_format, facts.channels)
+        return _wav_samples(member, needed, start, stop)
     return whole.read_span(data if len(needed) == len(data) else needed, facts, start, stop)
+
+
+def _wav_samples(member: AudioMember, needed: memoryview, start: int, stop: int) -> pcm.Native:
+    facts, table, size = member.facts, member.seek_table, _frame_bytes(member.facts)
+    if isinstance(table, CheckTable):
+        if table.frames != facts.frames:
+            raise FormatError(f"WAV of {facts.frames} samples, with checksums of {table.frames}")
+        first, _ = table.span(start, stop)
+        table.check(needed, first, size)
+        needed = needed[(start - first) * size : (stop - first) * size]
+    return pcm.from_wav(needed, facts.sample_format, facts.channels)
+
+
+def _frame_bytes(facts: AudioFacts) -> int:
+    return pcm.WIDTH[facts.sample_format] * facts.channels
 
 
 def _decode_flac(member: AudioMember, needed: memoryview, start: int, stop: int) -> pcm.Native:
     facts, table = member.facts, member.seek_table
     if table is None:
         table = SeekTable.of(flac.scan(needed))
-    if isinstance(table, PointTable) or facts.bit_depth is None or table.frames != facts.frames:
+    if not isinstance(table, SeekTable) or facts.bit_depth is None or table.frames != facts.frames:
         raise FormatError(
             f"FLAC of {facts.frames} samples of {facts.bit_depth} bits, "
-            f"with a seek table of {'points' if isinstance(table, PointTable) else table.frames} samples"
+            f"with a seek table of {table.frames if isinstance(table, SeekTable) else 'points, not'} samples"
         )
     lo, hi, first, after = table.span(start, stop)
     info = table.stream_info(facts.sample_rate, facts.channels, facts.bit_depth)

@@ -53,7 +53,7 @@ class _Frames:
         return len(self.gives) - first
 
 
-def slice_stream(frames: bytes | memoryview, *, num_samples: int | None) -> bytes:
+def slice_stream(frames: bytes | memoryview, *, at_start: bool, num_samples: int | None) -> bytes:
     """Return an MP3 file that holds some consecutive frames of another.
 
     The first samples that it decodes to, ``TRIMMED`` of them, are left out; the next ones are not exact until the
@@ -61,6 +61,7 @@ def slice_stream(frames: bytes | memoryview, *, num_samples: int | None) -> byte
 
     Args:
         frames: The frames' bytes.
+        at_start: Whether they are the first ones: these stay as they are, since a full decode begins with them too.
         num_samples: What they must hold, if that is known.
 
     Raises:
@@ -74,7 +75,7 @@ def slice_stream(frames: bytes | memoryview, *, num_samples: int | None) -> byte
         raise AudioError(
             f"damaged: {num_samples} samples expected, {len(found.gives)} MP3 frames of {found.kind.num_samples} found"
         )
-    num_deaf = found.num_deaf(0)
+    num_deaf = 0 if at_start else found.num_deaf(0)
     silent, there = [], 0
     for number in range(num_deaf):
         frame = bytes(frames[found.starts[number] : found.starts[number + 1]])

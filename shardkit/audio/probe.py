@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from shardkit.audio import aiff, flac, mp3, ogg, wav, whole
+from shardkit.audio.checks import CheckTable
 from shardkit.audio.decode import AudioMember, decode
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.id3 import skip_id3v2
@@ -161,7 +162,7 @@ def _inspect_wav(data: bytes | memoryview) -> AudioMember:
         bit_depth=None if is_float else 8 * WIDTH[layout.sample_format],
         data_offset=layout.data_offset,
     )
-    return AudioMember(facts, len(data))
+    return AudioMember(facts, len(data), CheckTable.of(data, facts) if facts.frames else None)
 
 
 def _facts_by_libsndfile(data: bytes | memoryview, codec: str) -> AudioFacts:

@@ -18,7 +18,7 @@ from shardkit.audio.points import PointTable
 from shardkit.audio.slices import read_slice
 from shardkit.core.errors import AudioError
 
-MIN_DURATION_S = 8.0  # shorter members are read whole
+MIN_DURATION_S = 5.0  # below, reading 2 s by a table takes as long as decoding the whole
 
 
 def find_points(data: bytes | memoryview, facts: AudioFacts) -> tuple[PointTable | None, bytes | None]:

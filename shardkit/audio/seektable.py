@@ -131,14 +131,18 @@ class SeekTable:
         variable = bool(data[1] & _VARIABLE)
         if variable:
             strides, position = read_column(data, position, num_points - 1)
+            least = int(strides.min()) if num_points > 1 else 1
+            samples = running_sum(0, strides)
+            last = int(samples[-1])
         else:
-            stride, position = read_varint(data, position)
-            strides = np.full(num_points - 1, stride, np.int64)
-        if position != len(data) or sizes.min() < 1 or (strides.size and strides.min() < 1):
+            least, position = read_varint(data, position)
+            last = least * (num_points - 1)
+            samples = np.arange(num_points) * (least if last < frames else 0)
+        if position != len(data) or sizes.min() < 1 or (num_points > 1 and least < 1):
             raise FormatError(f"seek table of {len(data)} bytes: {position} read, or its points do not increase")
-        offsets, samples = running_sum(offset, sizes), running_sum(0, strides)
-        if samples[-1] >= frames:
-            raise FormatError(f"seek table: its last point is sample {samples[-1]} of {frames}")
+        if last >= frames:
+            raise FormatError(f"seek table: its last point is sample {last} of {frames}")
+        offsets = running_sum(offset, sizes)
         return cls(samples, offsets[:-1], frames, int(offsets[-1]), min_block, max_block, variable)
 
 

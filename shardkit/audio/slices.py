@@ -41,7 +41,8 @@ def _read_mp3(needed: bytes | memoryview, facts: AudioFacts, span: Span, positio
     before = position - span.first - mp3_slices.TRIMMED
     if before < 0:
         raise FormatError(f"MP3 with a seek table that skips {position - span.first} samples at its start")
-    with whole.open_stream(mp3_slices.slice_stream(needed, num_samples=expected)) as file:
+    stream = mp3_slices.slice_stream(needed, at_start=span.first == 0, num_samples=expected)
+    with whole.open_stream(stream) as file:
         return _read(file, facts, before, num_samples)
 
 

@@ -9,6 +9,7 @@ The last page is never begun with: its granule position is cut short to trim the
 that nobody knows where on it a sample lies.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ def slice_stream(setup: bytes, pages: bytes | memoryview) -> Slice:
     """Return a Vorbis file that holds some consecutive pages of another.
 
     Args:
-        setup: Identification and setup header of that stream, as ``candidates`` returns them.
+        setup: Identification and setup header of that stream, as ``read_setup`` returns them.
         pages: The pages' bytes.
 
     Raises:
@@ -57,14 +58,23 @@ def slice_stream(setup: bytes, pages: bytes | memoryview) -> Slice:
     return Slice(b"".join([front, back, pages]), ends)
 
 
+def read_setup(data: bytes | memoryview) -> bytes:
+    """Return what slices of a Vorbis file need beside its pages: the identification and the setup header.
+
+    Raises:
+        AudioError: They are not where they should be.
+    """
+    return _headers(data, list(ogg.pages(data, 0, len(data))))[0]
+
+
 def candidates(data: bytes | memoryview, facts: AudioFacts) -> tuple[PointTable, bytes] | None:
     """Return points about every ``SPACING_S`` and the setup to decode from them; None: there are not enough.
 
     Whether decoding from them is exact is yet to be seen.
     """
     listed = list(ogg.pages(data, 0, len(data)))
-    setup, num_headers = _setup(data, listed)
-    listed = listed[num_headers:]
+    setup, num_pages = _headers(data, listed)
+    listed = listed[num_pages:]
     positions, offsets, lag = [0], [listed[0].start if listed else 0], 0
     spacing, before = round(SPACING_S * facts.sample_rate), 0
     for number in range(1, len(listed) - 1):
@@ -90,7 +100,7 @@ def candidates(data: bytes | memoryview, facts: AudioFacts) -> tuple[PointTable,
     return table, setup
 
 
-def _setup(data: bytes | memoryview, listed: list[ogg.Page]) -> tuple[bytes, int]:
+def _headers(data: bytes | memoryview, listed: Sequence[ogg.Page]) -> tuple[bytes, int]:
     """Return identification and setup header, and the pages they take: audio begins on a fresh one (Vorbis I, A.2)."""
     for num_pages in range(1, len(listed) + 1):
         headers = list(ogg.packets(data, listed[:num_pages]))
@@ -101,7 +111,7 @@ def _setup(data: bytes | memoryview, listed: list[ogg.Page]) -> tuple[bytes, int
     raise AudioError("damaged: the headers of the Vorbis stream do not stand on pages of their own")
 
 
-def _first_sample(setup: bytes, data: bytes | memoryview, listed: list[ogg.Page], number: int) -> int:
+def _first_sample(setup: bytes, data: bytes | memoryview, listed: Sequence[ogg.Page], number: int) -> int:
     """Return which sample of the stream a decoder puts out first that begins at a page."""
     last = next(page for page in listed[number + 1 :] if page.granule >= 0)
     piece = slice_stream(setup, memoryview(data)[listed[number].start : last.end])

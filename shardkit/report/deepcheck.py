@@ -11,9 +11,10 @@ from shardkit.audio.blocks import read_blocks
 from shardkit.audio.decode import AudioMember, byte_range, decode, read_table
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.points import PointTable
-from shardkit.audio.proof import Proof, find_points
+from shardkit.audio.proof import Proof
 from shardkit.audio.seektable import SeekTable
 from shardkit.audio.transcode import Encoded, analyse
+from shardkit.audio.vorbis_slices import read_setup
 from shardkit.core.loudness import ABSOLUTE_GATE_LUFS
 from shardkit.format.arrays import check_rows, read_array
 from shardkit.format.hashing import member_hash
@@ -100,9 +101,12 @@ def _table_problems(entry: Mapping[str, Any], encoded: Encoded, data: bytes) -> 
     if entry["seek_table"] in (None, encoded.seek_table):
         return  # none, or just what we would have written
     stored = read_table(entry["seek_table"], encoded.facts.codec)
-    yield from (
-        _frame_problems(stored, data) if isinstance(stored, SeekTable) else _point_problems(stored, encoded.facts, data)
-    )
+    if isinstance(stored, SeekTable):
+        yield from _frame_problems(stored, data)
+    elif isinstance(stored, PointTable):
+        yield from _point_problems(stored, encoded.facts, data)
+    else:
+        yield "its checksums are not those of its samples"
 
 
 def _frame_problems(stored: SeekTable, data: bytes) -> Iterator[str]:
@@ -115,8 +119,8 @@ def _frame_problems(stored: SeekTable, data: bytes) -> Iterator[str]:
 
 
 def _point_problems(stored: PointTable, facts: AudioFacts, data: bytes) -> Iterator[str]:
-    _, setup = find_points(data, facts)
-    if stored.setup is not None and (setup is None or member_hash(setup) != stored.setup):
+    setup = _setup(stored, data)
+    if setup is not None and member_hash(setup) != stored.setup:
         yield f"its seek table needs the decoder setup {stored.setup:016x}, which is not the member's"
         return
     proof = Proof(data, facts, stored, setup)
@@ -126,11 +130,16 @@ def _point_problems(stored: PointTable, facts: AudioFacts, data: bytes) -> Itera
         yield f"samples from {proof.failed_at} on, read by its seek table, differ from those of a full decode"
 
 
+def _setup(stored: object, data: bytes) -> bytes | None:
+    """Return what reading by a table needs beside it."""
+    return read_setup(data) if isinstance(stored, PointTable) and stored.setup is not None else None
+
+
 def _crop_problems(entry: Mapping[str, Any], facts: AudioFacts, data: bytes) -> Iterator[str]:
     """Yield a problem if a crop, read as a stream reads it, is not the slice of a full decode (law L6)."""
     table = entry["seek_table"]
-    _, setup = find_points(data, facts)
-    member = AudioMember(facts, len(data), None if table is None else read_table(table, facts.codec), setup)
+    stored = None if table is None else read_table(table, facts.codec)
+    member = AudioMember(facts, len(data), stored, _setup(stored, data))
     length = max(1, min(facts.frames, round(_CROP_S * facts.sample_rate)))
     wanted = {int(start) for start in np.linspace(0, facts.frames - length, _CROP_BLOCKS)}
     position = 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from shardkit.audio.checks import CheckTable
 from shardkit.audio.decode import read_table
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.points import PointTable
@@ -179,6 +180,9 @@ def _audio(member: Mapping[str, Any], setups: Collection[int]) -> Iterator[str]:
         return
     if isinstance(table, PointTable):
         yield from _points(table, facts, member["size"], setups)
+    elif isinstance(table, CheckTable):
+        if table.frames != facts.frames:
+            yield f"its checksums are of {table.frames} samples, it has {facts.frames}"
     elif table.end != member["size"] or table.samples[-1] >= facts.frames:
         yield (
             f"its seek table ends at byte {table.end} of {member['size']} and sample {table.samples[-1]} "

@@ -74,7 +74,7 @@ def _facts(description: Mapping[str, Any]) -> Table:
 
 
 def _fields(description: Mapping[str, Any]) -> Table:
-    table = _table("field", "kind", right=("samples", "bytes"), left=("members", "reads crops"))
+    table = _table("field", "kind", right=("samples", "bytes"), left=("members", "crops are read"))
     for name, field in description["fields"].items():
         codecs = field.get("codecs", {})
         members = ", ".join(field["extensions"])
@@ -92,10 +92,11 @@ def _fields(description: Mapping[str, Any]) -> Table:
 
 
 def _codec(name: str, entry: Mapping[str, int]) -> str:
-    if entry["range_reads"] == entry["samples"]:
-        return f"{name}: yes"
-    some = f"{entry['range_reads']:,} of {entry['samples']:,}" if entry["range_reads"] else "no"
-    return f"{name}: {some}"
+    """Return how crops of a codec's members are read: from the bytes of their range, or from the whole member."""
+    by_range, whole = entry["range_reads"], entry["samples"] - entry["range_reads"]
+    if by_range and whole:
+        return f"{name}: {by_range:,} by range, {whole:,} whole"
+    return f"{name}: {'by range' if by_range else 'whole'}"
 
 
 def _durations(values: Mapping[str, float | None]) -> str:

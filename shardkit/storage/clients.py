@@ -9,15 +9,15 @@ import random
 import time
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import fsspec
 
 from shardkit.storage import faults
-from shardkit.storage.connections import Settings
-from shardkit.storage.direct import DirectReader
 from shardkit.storage.location import HTTP, OBJECT_STORES, S3, Location
-from shardkit.storage.signing import PlainUrls, SignedUrls, can_sign
+
+if TYPE_CHECKING:
+    from shardkit.storage.direct import DirectReader
 
 T = TypeVar("T")
 
@@ -37,12 +37,8 @@ class Client:
     """
 
     def __init__(self, location: Location) -> None:
-        # fsspec's instance cache is passed by: a fork empties it, and the finalizers of what was inherited would
-        # then shut down, in the child, sockets and an event loop that are the parent's.
         options = _with_defaults(location.protocol, location.options)
-        self.filesystem: Any = fsspec.filesystem(location.protocol, skip_instance_cache=True, **options)
-        if location.protocol in S3:
-            self.filesystem.retries = 1  # attempts, in s3fs's words
+        self.filesystem = _open(location.protocol, options)
         self.direct = _direct_reader(location, options, self.filesystem)
         self._answered: set[str] = set()
 
@@ -92,17 +88,39 @@ class Clients:
         self._lock = Lock()
 
 
-def _direct_reader(location: Location, options: dict[str, Any], filesystem: Any) -> DirectReader | None:
+def _open(protocol: str, options: dict[str, Any]) -> Any:
+    """Return a new fsspec file system.
+
+    fsspec's instance cache is passed by: a fork empties it, and the finalizers of what was inherited would then shut
+    down, in the child, sockets and an event loop that are the parent's.
+    """
+    filesystem = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
+    if protocol in S3:
+        filesystem.retries = 1  # attempts, in s3fs's words
+    return filesystem
+
+
+def _direct_reader(location: Location, options: dict[str, Any], filesystem: Any) -> "DirectReader | None":
     """Return the reader of ranges by plain HTTP, None where requests must be fsspec's."""
+    # Imported here, with urllib3: a fifth of the time that importing this package takes.
+    from shardkit.storage.connections import Settings  # noqa: PLC0415
+    from shardkit.storage.direct import DirectReader  # noqa: PLC0415
+    from shardkit.storage.signing import PlainUrls, SignedUrls, can_sign  # noqa: PLC0415
+
     if location.protocol in S3 and can_sign(options):
-        return DirectReader(SignedUrls(filesystem, options["config_kwargs"]))
+        config = options["config_kwargs"]
+
+        def open_other(changed: dict[str, Any]) -> Any:
+            return _open(location.protocol, options | {"config_kwargs": config | changed})
+
+        return DirectReader(SignedUrls(filesystem, config, open_other))
     if location.protocol in HTTP and location.options.keys() <= _PLAIN_HTTP_OPTIONS:
-        return DirectReader(PlainUrls(_http_settings))
+        # fsspec takes no proxy from the environment, so neither does this; certificates are the system's.
+        usual = Settings(
+            connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S, max_connections=MAX_CONNECTIONS
+        )
+        return DirectReader(PlainUrls(usual))
     return None
-
-
-def _http_settings(url: str) -> Settings:  # noqa: ARG001  (fsspec takes no proxy from the environment either)
-    return Settings(connect_timeout_s=CONNECT_TIMEOUT_S, read_timeout_s=READ_TIMEOUT_S, max_connections=MAX_CONNECTIONS)
 
 
 def _with_defaults(protocol: str, options: dict[str, Any]) -> dict[str, Any]:

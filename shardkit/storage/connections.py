@@ -4,15 +4,31 @@ Authority is not decided here: which certificates count, which proxy stands betw
 fsspec client of the same location would do, see ``direct``.
 """
 
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
 from urllib3.util import make_headers, parse_url
 
 MAX_HOSTS = 64  # with virtual-hosted S3 each bucket is a host
+_SECRET = re.compile(r"(?i)([?&][^=&\s]*(?:sig|token|credential|secret|password|key)[^=&\s]*=)[^&\s'\"]+")
+
+
+class _HideSecrets(logging.Filter):
+    """Takes signatures out of what urllib3 logs: at DEBUG the URL of each request, odd headers' URLs at WARNING."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_SECRET.sub(r"\1…", arg) if isinstance(arg, str) else arg for arg in record.args)
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_HideSecrets())
 
 
 class UnsuitableError(Exception):
@@ -81,7 +97,7 @@ def _open(url: str, settings: Settings) -> tuple[HTTPConnectionPool, bool]:
     proxy = parse_url(settings.proxy)
     if proxy.scheme not in ("http", "https"):
         raise UnsuitableError  # SOCKS needs a package of its own
-    headers = make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else None
+    headers = make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else None
     address = proxy._replace(auth=None).url
     manager = ProxyManager(address, proxy_headers=headers, **wire)
     return manager.connection_from_url(url), url.startswith("http:")

@@ -179,7 +179,8 @@ def _body(response: BaseHTTPResponse, part: Part, start: int, stop: int) -> byte
     # One more than wanted, where nothing has said how much there is: too much must not pass for the range.
     data = response.read(part.take if part.exact or part.whole else part.take + 1)
     if len(data) > part.take or (part.exact and len(data) < part.take):
-        raise WrongAnswerError(f"asked for bytes {start:,} to {stop:,}, was sent {len(data):,} bytes")
+        found = "more than those" if len(data) > part.take else f"{len(data):,} bytes"
+        raise WrongAnswerError(f"asked for bytes {start:,} to {stop:,}, was sent {found}")
     return data
 
 

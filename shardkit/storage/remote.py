@@ -7,14 +7,16 @@ megabytes.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shardkit.core.errors import InputError
 from shardkit.storage import faults
 from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
 from shardkit.storage.clients import Clients
-from shardkit.storage.direct import DirectReader
 from shardkit.storage.location import HTTP, OBJECT_STORES, S3, Location
+
+if TYPE_CHECKING:
+    from shardkit.storage.direct import DirectReader
 
 T = TypeVar("T")
 
@@ -132,7 +134,7 @@ class RemoteBackend:
 
 
 def _read_range(
-    direct: DirectReader | None, filesystem: Any, location: Location, start: int, stop: int, expected_size: int | None
+    direct: "DirectReader | None", filesystem: Any, location: Location, start: int, stop: int, expected_size: int | None
 ) -> bytes:
     data = None if direct is None else direct.read(location, start, stop, expected_size)
     if data is not None:

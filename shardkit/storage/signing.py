@@ -4,11 +4,13 @@ A signature of S3's version 4 in the query (presigned URL) covers method, path a
 What can't be put into such a URL, or changes how a request must look, is left to s3fs: see ``can_sign``.
 """
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from shardkit.storage.connections import Connections, Settings, Target, UnsuitableError
 from shardkit.storage.environment import requests_ca_bundle
@@ -54,17 +56,28 @@ def can_sign(options: Mapping[str, Any]) -> bool:
     )
 
 
+_DOTS = re.compile(r"/\.\.?(/|$)")  # a step in a URL, part of a name in S3
+
+
 class _Kept(NamedTuple):
     target: Target
     until: float
 
 
 class SignedUrls:
-    """The signed URLs of one s3fs file system, most recently used last."""
+    """The signed URLs of one s3fs file system, most recently used last.
 
-    def __init__(self, filesystem: Any, config: Mapping[str, Any]) -> None:
+    Args:
+        filesystem: The one that signs.
+        config: Its ``config_kwargs``.
+        open_other: Makes another one that differs in these entries of ``config_kwargs``.
+    """
+
+    def __init__(self, filesystem: Any, config: Mapping[str, Any], open_other: Callable[[dict[str, Any]], Any]) -> None:
         self._filesystem = filesystem
         self._config = config
+        self._open_other = open_other
+        self._regional: Any = None
         self._connections = Connections(self._settings)
         self._lock = Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -77,10 +90,9 @@ class SignedUrls:
             if kept is not None and now < kept.until:
                 self._kept.move_to_end(location.path)
                 return kept.target
-        bucket = location.path.partition("/")[0]
-        if ":" in bucket or bucket.endswith(("--x-s3", "--xa-s3")) or "?versionId=" in location.path:
-            raise UnsuitableError  # access points and directory buckets sign in ways of their own
-        url: str = self._filesystem.sign(location.url, expiration=EXPIRES_S)
+        if not _has_plain_url(location):
+            raise UnsuitableError
+        url = self._sign(location)
         target = self._connections.target(url)
         kept_s = KEPT_WITH_TOKEN_S if "X-Amz-Security-Token=" in url else KEPT_S
         with self._lock:
@@ -93,6 +105,18 @@ class SignedUrls:
         """Sign anew the next time."""
         with self._lock:
             self._kept.pop(location.path, None)
+
+    def _sign(self, location: Location) -> str:
+        # A bucket with a dot has no certificate as a host's name, so botocore leaves it in the path.
+        if self._regional is None or "." in location.path.partition("/")[0]:
+            url: str = self._filesystem.sign(location.url, expiration=EXPIRES_S)
+            if not _is_global(url):
+                return url
+            # botocore signs URLs of AWS for its global endpoint, which knows nothing of new buckets and younger
+            # regions, unless the bucket has to be in the host's name.
+            self._regional = self._open_other({"s3": {"addressing_style": "virtual"}})
+        regional: str = self._regional.sign(location.url, expiration=EXPIRES_S)
+        return regional
 
     def _settings(self, url: str) -> Settings:
         return Settings(
@@ -121,8 +145,8 @@ class SignedUrls:
 class PlainUrls:
     """HTTP locations, which need no signature."""
 
-    def __init__(self, settings: Callable[[str], Settings]) -> None:
-        self._connections = Connections(settings)
+    def __init__(self, settings: Settings) -> None:
+        self._connections = Connections(lambda _: settings)
         self._targets: dict[str, Target] = {}  # parsing a URL takes as long as a tenth of a request
 
     def get(self, location: Location) -> Target:
@@ -136,6 +160,18 @@ class PlainUrls:
 
     def forget(self, location: Location) -> None:
         """Do nothing: there is nothing to make anew."""
+
+
+def _has_plain_url(location: Location) -> bool:
+    """Return whether an object's URL is its bucket and name, signed as usual, and stays as it is on the way."""
+    bucket = location.path.partition("/")[0]
+    special = ":" in bucket or bucket.endswith(("--x-s3", "--xa-s3"))  # access points, directory buckets
+    return not special and "?versionId=" not in location.path and not _DOTS.search(location.path)
+
+
+def _is_global(url: str) -> bool:
+    host, scope = urlsplit(url).netloc, unquote(url.partition("X-Amz-Credential=")[2].partition("&")[0])
+    return host.endswith(".s3.amazonaws.com") and "/us-east-1/" not in scope
 
 
 def _proxy(url: str) -> str | None:

@@ -8,6 +8,9 @@ from shardkit.core.checks import checked_seconds, checked_whole
 from shardkit.core.crops import Crop
 from shardkit.core.errors import InputError
 from shardkit.core.shuffle import Shuffle
+from shardkit.core.sizes import parse_size
+from shardkit.storage.blockcache import BlockCache
+from shardkit.storage.location import locate
 from shardkit.stream.plan import Source, Views
 from shardkit.stream.view import View
 
@@ -82,6 +85,22 @@ def checked_views(views: int, distance_s: float | None, crop: Crop | None) -> Vi
     if crop is None:
         raise InputError(f"views={count} without a crop are {count} times the same; give a crop, or views=1")
     return Views(count=count, distance_s=None if distance_s is None else checked_seconds(distance_s, "view_distance_s"))
+
+
+def node_cache(folder: str | os.PathLike[str] | None, size: str | int | None) -> BlockCache | None:
+    """Return the cache of this node, if one is asked for."""
+    if folder is None:
+        if size is not None:
+            raise InputError("cache_size without cache: name a folder on a disk of this node")
+        return None
+    if size is None:
+        raise InputError(
+            f"cache={str(folder)!r} without cache_size: say what it may take on that disk, such as '200GB'"
+        )
+    location = locate(folder)
+    if not location.is_local:
+        raise InputError(f"cache={str(folder)!r} is no folder of this node; name one on a disk of its own")
+    return BlockCache(location.local_path, parse_size(size, what="cache_size"))
 
 
 def checked_shuffle(shuffle: Shuffle | str) -> Shuffle:

@@ -168,6 +168,8 @@ class StreamConfig(_Model):
     max_failures: int = Field(100, ge=0, description="Samples that a process may fail to read.")
     threads: int | None = Field(None, ge=1)
     memory: str | int = "1GB"
+    cache: str | None = Field(None, description="Folder on this node's disk for bytes of remote tars.")
+    cache_size: str | int | None = Field(None, description="What the cache may take on disk, such as 200GB.")
 
     def weights(self) -> dict[str, float] | list[tuple[int, dict[str, float]]] | None:
         """Return the weights by source, or the schedule of them, or None where no source has one.

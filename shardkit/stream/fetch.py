@@ -14,6 +14,7 @@ import numpy as np
 
 from shardkit.core.errors import AudioError, FormatError, NotFoundError
 from shardkit.core.ranges import Limits, coalesce
+from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.cost import cost_of
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range
@@ -90,9 +91,11 @@ class Fetcher:
 
     Args:
         counts: Of each source; None counts nothing.
+        cache: Where bytes of remote tars are kept on this node; None: nowhere.
     """
 
-    def __init__(self, counts: Sequence[SourceCounts] | None = None) -> None:
+    def __init__(self, counts: Sequence[SourceCounts] | None = None, cache: BlockCache | None = None) -> None:
+        self.cache = cache
         self._counts = counts
 
     def fetch(self, join: Join) -> memoryview:
@@ -104,6 +107,9 @@ class Fetcher:
         """
         tar, info = join.tar, join.catalog.shards[join.shard]
         traffic = None if self._counts is None else self._counts[join.pieces[0][1].source].asked
+        if self.cache is not None and not tar.is_local:
+            data = self.cache.read(tar, join.lo, join.hi, identity=info.hash, size=info.bytes, traffic=traffic)
+            return memoryview(data)
         return memoryview(read_range(tar, join.lo, join.hi, traffic=traffic, expected_size=info.bytes))
 
     def deliver(self, piece: Piece, data: memoryview, use: Callable[[Piece, memoryview], T]) -> T:

@@ -27,6 +27,7 @@ from shardkit.stream.arguments import (
     default_threads,
     is_new,
     named_sources,
+    node_cache,
     rank_batch_size,
 )
 from shardkit.stream.assemble import Assembler, BatchOptions, Pending
@@ -88,6 +89,9 @@ class Stream:
         threads: Threads that read and decode; None: one a core and at most 8 for local sources, 16 for remote ones.
         memory: Bound on the batches held ahead of the consumer, and on reads that wait for theirs, such as ``1GB``. One
             batch is held whatever the bound.
+        cache: Folder on a disk of this node in which bytes of remote tars are kept, for all processes of the node and for
+            later runs; None: nothing is kept.
+        cache_size: Bound on what the cache takes on that disk, such as ``200GB``.
 
     Raises:
         InputError: Something in the above can't be; the message says what would work.
@@ -120,6 +124,8 @@ class Stream:
         max_failures: int = 100,
         threads: int | None = None,
         memory: str | int = "1GB",
+        cache: str | os.PathLike[str] | None = None,
+        cache_size: str | int | None = None,
     ) -> None:
         self._sources = named_sources(sources)
         check_sources(self._sources)
@@ -155,7 +161,7 @@ class Stream:
         self._stages: Stages = self._own_stages
         self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
         self._counters = Counters(names)
-        self._fetcher = Fetcher(self._counters.of_source)
+        self._fetcher = Fetcher(self._counters.of_source, node_cache(cache, cache_size))
         self._assembler = Assembler(self._sources, self._options, self._new_planner(), self._faults, self._fetcher)
         self._fingerprint = self._identify()
         self._position = 0
@@ -364,9 +370,14 @@ class Stream:
 
         Batches; seconds that the consumer waited for them (``waited_s``); samples; requests to the storage, the bytes
         they returned (``bytes_read``), those of them that crops were made of (``bytes_used``) and the seconds that
-        threads spent in them (``storage_s``); samples that failed; and of these what is told by source in ``sources``.
+        threads spent in them (``storage_s``); samples that failed; of these what is told by source in ``sources``; and
+        of the node's cache, if there is one, ``cache``: blocks that were in it, blocks that were not, and bytes from it.
         """
-        return self._counters.snapshot() | {"failures": len(self._faults.noted)}
+        found = self._counters.snapshot() | {"failures": len(self._faults.noted)}
+        cache = self._fetcher.cache
+        if cache is not None:
+            found["cache"] = {"hits": cache.hits, "misses": cache.misses, "bytes_served": cache.bytes_served}
+        return found
 
     @property
     def _planner(self) -> Planner:

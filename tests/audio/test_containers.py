@@ -82,14 +82,6 @@ def test_chained_streams_are_refused(vorbis):
         probe(vorbis + vorbis)
 
 
-def test_seeking_is_trusted_up_to_the_last_page(vorbis, encode, tone):
-    starts = page_starts(vorbis)
-    before_last = vorbis[starts[-2] + 6 : starts[-2] + 14]
-    assert ogg.seekable_until(vorbis) == ogg.seekable_until(memoryview(vorbis)) == int.from_bytes(before_last, "little")
-    assert ogg.seekable_until(encode(tone(100), 16_000, "OGG", "VORBIS")) == 0
-    assert ogg.seekable_until(b"") == 0
-
-
 def strip_xing(data):
     start = mp3.first_frame(data)
     assert mp3.claimed_frames(data, start) is not None

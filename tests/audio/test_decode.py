@@ -1,13 +1,12 @@
-"""Law L6: a cropped read is bit-identical to slicing a full decode, at every offset and length."""
+"""Members decoded: against soundfile, against bytes that are not theirs, and against claims that are not true."""
 
 import io
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 import soundfile as sf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shardkit.audio.decode import AudioMember, byte_range, decode, decode_pcm
 from shardkit.audio.flac import scan
@@ -24,9 +23,6 @@ EXACT = [  # what soundfile decodes to the very same floats
     ("AIFF", "PCM_S8", 8), ("AIFF", "PCM_16", 8), ("AIFF", "PCM_24", 8), ("AIFF", "FLOAT", 8), ("AIFF", "IMA_ADPCM", 1),
     ("OGG", "VORBIS", 6), ("OGG", "OPUS", 2),
 ]  # fmt: skip
-KINDS = [*EXACT, ("MP3", "MPEG_LAYER_III", 2)]  # soundfile seeks to 0 first, after which mpg123's last bit differs
-LENGTHS = [1, 2, 100, 4095, 4096, 4097, 9001, 30_000]
-RATES = [8000, 16_000, 48_000]
 
 
 @lru_cache(maxsize=256)
@@ -41,33 +37,6 @@ def recording(container, subtype, channels, rate, frames):
     data = buffer.getvalue()
     member = AudioMember(probe(data), len(data), inspect(data).seek_table)
     return member, data, decode(member, data, 0, 0, member.facts.frames)
-
-
-def crop(member, data, start, stop):
-    lo, hi = byte_range(member, start, stop)
-    return decode(member, data[lo:hi], lo, start, stop)
-
-
-@given(st.data())
-@settings(max_examples=300, deadline=None)
-def test_a_crop_is_a_slice_of_the_full_decode(data):
-    container, subtype, most = data.draw(st.sampled_from(KINDS))
-    channels = data.draw(st.integers(1, most))
-    member, raw, full = recording(
-        container, subtype, channels, data.draw(st.sampled_from(RATES)), data.draw(st.sampled_from(LENGTHS))
-    )
-    frames = member.facts.frames
-    start = data.draw(st.integers(0, frames - 1) | st.just(frames - 1) | st.just(0))
-    stop = data.draw(st.integers(start + 1, frames) | st.just(start + 1) | st.just(frames))
-    cropped = crop(member, raw, start, stop)
-    assert cropped.dtype == np.float32
-    assert cropped.flags.c_contiguous
-    assert cropped.shape == (channels, stop - start)
-    assert np.array_equal(cropped, full[:, start:stop])
-    # More bytes than were asked for, from anywhere before them, change nothing.
-    lo, hi = byte_range(member, start, stop)
-    early = data.draw(st.integers(0, lo))
-    assert np.array_equal(decode(member, memoryview(raw)[early : hi + 7], early, start, stop), cropped)
 
 
 @pytest.mark.parametrize(("container", "subtype", "most"), EXACT)
@@ -124,36 +93,10 @@ def test_a_crop_costs_about_its_own_bytes():
     lo, hi = byte_range(member, 200_000, 296_000)
     assert hi - lo < 1.25 * len(raw) * 96_000 / 480_000
     wav, _, _ = recording("WAV", "PCM_24", 2, 8000, 9001)
-    assert byte_range(wav, 5, 7) == (wav.facts.data_offset + 30, wav.facts.data_offset + 42)
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_vorbis_seeks_are_exact_wherever_they_land(channels):
-    member, raw, full = recording("OGG", "VORBIS", channels, 8000, 260_000)
-    rng = np.random.default_rng(0)
-    starts = [*rng.integers(0, 259_000, 60), *(131_072 + np.arange(-3, 3)), *(259_999 - np.arange(0, 2000, 61))]
-    for start in map(int, starts):
-        stop = min(start + 700, 260_000)
-        assert np.array_equal(crop(member, raw, start, stop), full[:, start:stop])
-
-
-def test_real_music_crops_exactly(music):
-    raw = music[3].read_bytes()
-    member = AudioMember(probe(raw), len(raw))
-    full = decode(member, raw, 0, 0, member.facts.frames)
-    rng = np.random.default_rng(1)
-    for start in [*rng.integers(0, member.facts.frames - 1, 25).tolist(), member.facts.frames - 1]:
-        stop = min(start + 5000, member.facts.frames)
-        assert np.array_equal(crop(member, raw, start, stop), full[:, start:stop])
-
-
-def test_real_speech_crops_exactly(digits):
-    for path in digits[::300]:
-        raw = path.read_bytes()
-        member = AudioMember(probe(raw), len(raw))
-        full = sf.read(path, dtype="float32", always_2d=True)[0].T
-        third = member.facts.frames // 3
-        assert np.array_equal(crop(member, raw, third, 2 * third), full[:, third : 2 * third])
+    offset, stretch = wav.facts.data_offset, 8000 // 4
+    assert byte_range(wav, 5, 7) == (offset, offset + 6 * stretch)
+    assert byte_range(wav, 2 * stretch, 3 * stretch + 1) == (offset + 12 * stretch, offset + 24 * stretch)
+    assert byte_range(replace(wav, seek_table=None), 5, 7) == (offset + 30, offset + 42)
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 0), (5, 5), (6, 5), (-1, 5), (0, 9002), (9001, 9002)])

@@ -117,7 +117,7 @@ def test_the_text_fits_and_names_with_markup_stay_as_they_are(mixed, width):
     assert "a [red]column (int64)" in joined
     assert "lossy or float: 3" in joined
     if width >= 100:
-        assert "mp3: no;" in joined
+        assert "mp3: whole;" in joined
 
 
 def test_the_text_of_a_part_says_of_how_many(packed):

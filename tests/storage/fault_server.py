@@ -38,6 +38,7 @@ class Request(NamedTuple):
     signed: str  # "query", "header" or ""
     range: str
     port: int  # of the client, so one a connection
+    proxy: str  # credentials for it
 
 
 class FaultServer(NamedTuple):
@@ -97,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def facts(self) -> Request:
         signed = "query" if "X-Amz-Signature=" in self.path else "header" if "Authorization" in self.headers else ""
-        return Request(urlsplit(self.path).path, signed, self.headers.get("Range", ""), self.client_address[1])
+        proxy = self.headers.get("Proxy-Authorization", "")
+        return Request(urlsplit(self.path).path, signed, self.headers.get("Range", ""), self.client_address[1], proxy)
 
     def do_GET(self) -> None:
         how, size = self.manner(), len(self.content)

@@ -58,6 +58,18 @@ for start in range(0, 40_000, 1000):
     assert cache.read(locate(path), start, start + 5000, identity="x", size=len(data)) == data[start : start + 5000]
 print(cache.hits)
 """
+LOCK_FORK_AND_DIE = """
+import os, signal, sys, time
+from shardkit.storage.blockset import locked
+with locked(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 class Tar(NamedTuple):
@@ -163,6 +175,27 @@ class TestReading:
                 assert inheriting.apply(_can_lock, (tmp_path,)) is False
             assert inheriting.apply(_can_lock, (tmp_path,)) is True
 
+    def test_lock_ends_with_its_process_though_a_forked_child_lives(self, tmp_path: Path) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", LOCK_FORK_AND_DIE, str(tmp_path)], stdout=subprocess.PIPE
+        ) as dying:
+            assert dying.stdout is not None
+            child = int(dying.stdout.readline())
+            try:
+                assert not _can_lock(tmp_path)
+                assert dying.wait(30) == -signal.SIGKILL
+                assert _can_lock(tmp_path)
+            finally:
+                os.kill(child, signal.SIGKILL)
+
+
+def _agrees(folder: Path, limit: int) -> bool:
+    try:
+        BlockCache(folder, limit, BLOCK)
+    except InputError:
+        return False
+    return True
+
 
 def _can_lock(folder: Path) -> bool:
     with locked(folder) as descriptor:
@@ -181,7 +214,7 @@ class TestBound:
         assert sorted(path.name for path in folder.iterdir()) == ["a", "c", "d"]
 
     def test_leftover_of_a_killed_process_is_removed(self, tmp_path: Path) -> None:
-        folder, share = tmp_path / "set", 2 * space_of(100)
+        folder, share = tmp_path / "set", 1 << 20
         folder.mkdir()
         (folder / TEMPORARY).write_bytes(bytes(5000))
         assert insert(str(folder), "a", memoryview(bytes(100)), b"x", share)
@@ -197,12 +230,15 @@ class TestBound:
             assert not thread.submit(insert, str(tmp_path), "a", memoryview(b"x"), b"x", 1 << 20).result()
             assert time.monotonic() - started < 5
 
-    @pytest.mark.parametrize("num_sets", [1, 3])
-    def test_limit_holds_at_any_instant_though_processes_are_killed(self, tmp_path: Path, num_sets: int) -> None:
+    @pytest.mark.parametrize(("num_sets", "block"), [(1, 32 * BLOCK), (3, BLOCK)])
+    def test_limit_holds_at_any_instant_though_processes_are_killed(
+        self, tmp_path: Path, num_sets: int, block: int
+    ) -> None:
         """Four processes read at random, each is killed and started again at random instants; a watcher looks."""
-        limit, folder, rng = num_sets * LIMIT, tmp_path / "cache", random.Random(num_sets)  # noqa: S311  (instants)
-        tars = [make_tar(tmp_path / f"{number}.tar", 150 * BLOCK + number) for number in range(2 * num_sets)]
-        command = [sys.executable, "-c", HAMMER, str(folder), str(limit), str(BLOCK)]
+        share = 64 * space_of(block)
+        limit, folder, rng = num_sets * share, tmp_path / "cache", random.Random(num_sets)  # noqa: S311  (instants)
+        tars = [make_tar(tmp_path / f"{number}.tar", 150 * block + number) for number in range(2 * num_sets)]
+        command = [sys.executable, "-c", HAMMER, str(folder), str(limit), str(block)]
         paths = [str(tar.location) for tar in tars]
         peak, ended = [0], threading.Event()
 
@@ -240,12 +276,12 @@ class TestBound:
             watching.result()
         assert "".join(outputs) == ""
         assert limit // 2 < peak[0] <= limit
-        cache = BlockCache(folder, limit, BLOCK)
+        cache = BlockCache(folder, limit, block)
         for tar in tars:
             assert tar.read(cache, 0, len(tar.data)) == tar.data
         for place in folder.iterdir():
             if place.is_dir():
-                assert sum(entry.taken for entry in list_set(str(place))) <= LIMIT
+                assert sum(entry.taken for entry in list_set(str(place))) <= share
 
 
 class TestFaults:
@@ -288,34 +324,51 @@ class TestFaults:
         assert block_files(tmp_path / "cache") == []
         assert list((tmp_path / "cache").glob(f"*/{TEMPORARY}")) == []
 
-    def test_full_disk_is_told_once_and_tried_again_later(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def small_disk(self, tmp_path: Path) -> Iterator[Path]:
         disk = tmp_path / "disk"
         disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
         if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("no file system may be mounted here")
         try:
-            tar = make_tar(tmp_path / "x.tar", 100 * BLOCK)
-            cache = BlockCache(disk / "cache", 10 * LIMIT, BLOCK)
-            with caplog.at_level(logging.WARNING, "shardkit"):
-                for _ in range(2):
-                    for number in range(100):
-                        start = number * BLOCK
-                        assert tar.read(cache, start, start + BLOCK) == tar.data[start : start + BLOCK]
-            assert [record.message.count("No space left") for record in caplog.records] == [1]
-            assert 0 < cache.hits < 100
-            assert list(disk.glob(f"cache/*/{TEMPORARY}")) == []
-            for path in block_files(disk / "cache"):
-                path.unlink()
-            monkeypatch.setattr("shardkit.storage.blockcache.time.monotonic", lambda: time.perf_counter() + 1e9)
-            hits = cache.hits
-            for _ in range(2):
-                tar.read(cache, 0, BLOCK)
-            assert cache.hits == hits + 1
+            yield disk
         finally:
             subprocess.run(["umount", str(disk)], check=True)
+
+    def test_full_disk_is_told_once_and_tried_again_later(
+        self, tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tar = make_tar(tmp_path / "x.tar", 100 * BLOCK)
+        cache = BlockCache(small_disk / "cache", 10 * LIMIT, BLOCK)
+        with caplog.at_level(logging.WARNING, "shardkit"):
+            for _ in range(2):
+                for start in range(0, 100 * BLOCK, BLOCK):
+                    assert tar.read(cache, start, start + BLOCK) == tar.data[start : start + BLOCK]
+        assert [record.getMessage().count("No space left") for record in caplog.records] == [1]
+        assert 0 < cache.hits < 100
+        assert list(small_disk.glob(f"cache/*/{TEMPORARY}")) == []
+        for path in block_files(small_disk / "cache"):
+            path.unlink()
+        monkeypatch.setattr("shardkit.storage.blockcache.time.monotonic", lambda: time.perf_counter() + 1e9)
+        hits = cache.hits
+        for _ in range(2):
+            tar.read(cache, 0, BLOCK)
+        assert cache.hits == hits + 1
+
+    def test_read_only_disk_serves_what_it_has(
+        self, tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        tar = make_tar(tmp_path / "x.tar", 10 * BLOCK)
+        tar.read(BlockCache(small_disk / "cache", LIMIT, BLOCK), 0, 5 * BLOCK)
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        with caplog.at_level(logging.WARNING, "shardkit"):
+            for folder, hits in (("cache", 10), ("none", 0)):
+                cache = BlockCache(small_disk / folder, LIMIT, BLOCK)
+                for _ in range(2):
+                    assert tar.read(cache, 0, 10 * BLOCK) == tar.data
+                assert cache.hits == hits
+        assert [record.getMessage().count("Read-only file system") for record in caplog.records] == [1, 1]
 
     def test_removed_folder_is_made_again(self, tmp_path: Path) -> None:
         tar = make_tar(tmp_path / "x.tar", 3 * BLOCK)

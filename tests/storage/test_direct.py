@@ -3,9 +3,11 @@
 import logging
 import multiprocessing
 import os
+import re
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 
 from shardkit.core.errors import AccessError, CorruptDataError, NotFoundError, StorageError
 from shardkit.storage import store
+from shardkit.storage.clients import Client
+from shardkit.storage.connections import UnsuitableError
 from shardkit.storage.location import Location, locate
 from shardkit.storage.store import read_range, remove, write_bytes
 from tests.storage.fault_server import FaultServer, Manner, serving
@@ -162,6 +166,40 @@ class TestS3:
         monkeypatch.setattr(filesystem, "sign", lambda url, **words: made.append(url) or sign(url, **words))
         return made
 
+    @pytest.mark.parametrize(
+        ("bucket", "region", "host"),
+        [
+            ("one", "eu-west-1", "one.s3.eu-west-1.amazonaws.com"),
+            ("one", "us-east-1", "one.s3.amazonaws.com"),
+            ("one", "cn-north-1", "one.s3.cn-north-1.amazonaws.com.cn"),
+        ],
+    )
+    def test_urls_of_aws_name_the_region(
+        self, monkeypatch: pytest.MonkeyPatch, bucket: str, region: str, host: str
+    ) -> None:
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+        options = {"key": "abc", "secret": "abc", "client_kwargs": {"region_name": region}}
+        location = locate(f"s3://{bucket}/x.tar", options)
+        direct = Client(location).direct
+        assert direct is not None
+        target = direct._targets.get(location)  # no request is made
+        assert (target.pool.scheme, target.pool.host) == ("https", host)
+        assert target.path.startswith("/x.tar?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
+        assert f"%2F{region}%2F" in target.path
+        dotted = direct._targets.get(locate("s3://one.two/x.tar", options))
+        assert dotted.pool.host.startswith("s3.")
+        assert dotted.path.startswith("/one.two/x.tar?")
+
+    @pytest.mark.parametrize(
+        "url", ["s3://arn:aws:s3:::x/y", "s3://b--use1-az4--x-s3/y", "s3://b/a/../y", "s3://b/a/./y", "s3://b/y/.."]
+    )
+    def test_what_has_no_usual_url_is_left_to_s3fs(self, url: str) -> None:
+        location = Location("s3", url.removeprefix("s3://"), locate("s3://b", {"key": "a", "secret": "b"}).options_json)
+        direct = Client(location).direct
+        assert direct is not None
+        with pytest.raises(UnsuitableError):
+            direct._targets.get(location)
+
     def test_url_that_ended_early_is_signed_anew(self) -> None:
         with serving(DATA, GOOD, Manner(status=403, error_code="AccessDenied"), GOOD) as server:
             location = server.s3(**fresh())
@@ -231,6 +269,17 @@ class TestS3:
 
 
 class TestConnections:
+    @pytest.mark.parametrize("at", AT)
+    def test_nothing_secret_is_logged(
+        self, at: Callable[[FaultServer], Location], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with serving(DATA, BUSY, Manner(breaks_off_after=9), GOOD) as server:
+            location = at(server)
+            with caplog.at_level(logging.DEBUG, "urllib3"), caplog.at_level(logging.DEBUG, "shardkit"):
+                read_range(location, 0, 100)
+        assert "x.tar?" in caplog.text
+        assert not re.search(r"s3cret|ignature=[^…]|redential=[^…]", caplog.text)
+
     def test_sixty_four_threads_share_a_bounded_pool(self, s3: Any) -> None:
         location = locate(f"{s3.url}/{uuid4()}")
         write_bytes(location, DATA)
@@ -276,12 +325,13 @@ class TestConnections:
         for name in ("NO_PROXY", "no_proxy", "http_proxy"):
             monkeypatch.delenv(name, raising=False)
         with serving(DATA) as server:
-            monkeypatch.setenv("HTTP_PROXY", server.url)
+            monkeypatch.setenv("HTTP_PROXY", server.url.replace("//", "//user:p%40ss@"))
             beyond = locate(
                 "s3://bucket/x", {"endpoint_url": "http://store.invalid", "key": "a", "secret": "b"} | fresh()
             )
             assert read_range(beyond, 0, 9) == DATA[:9]
             assert server.requests[-1].signed == "query"
+            assert server.requests[-1].proxy == "Basic " + b64encode(b"user:p@ss").decode()
             monkeypatch.setenv("NO_PROXY", "store.invalid")
             passed_by = locate(
                 "s3://bucket/x", {"endpoint_url": "http://store.invalid", "key": "a", "secret": "b"} | fresh()
@@ -302,6 +352,15 @@ class TestConnections:
             location = server.s3(**fresh(), **client)
             assert read_range(location, 0, 9) == DATA[:9]
             assert [request.signed for request in server.requests] == ["query"]
+
+    def test_certificates_of_plain_https_are_the_systems(
+        self, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with serving(DATA, certificate=str(certificate)) as server:
+            with pytest.raises(StorageError, match="no TLS connection to 127"):
+                read_range(server.http(), 0, 9)
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+            assert read_range(server.http(use_listings_cache=False), 0, 9) == DATA[:9]  # a client of its own
 
     def test_unverified_tls_is_left_to_s3fs(self, certificate: Path) -> None:
         with serving(DATA, certificate=str(certificate)) as server:

@@ -221,10 +221,11 @@ class TestS3:
             ("AccessDenied", "access was refused"),
         ],
     )
-    def test_refusals_say_why(self, code: str, message: str) -> None:
+    @pytest.mark.parametrize("read", [read_bytes, lambda location: read_range(location, 0, 9)])
+    def test_refusals_say_why(self, code: str, message: str, read: Callable[[Location], object]) -> None:
         body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
         with serving(Answer(403, body)) as server, pytest.raises(AccessError, match=message):
-            read_bytes(s3_at(server))
+            read(s3_at(server))
 
     @pytest.mark.parametrize(
         "options", [{"nonsense": 1}, {"client_kwargs": {"nonsense": 1}}, {"config_kwargs": {"nonsense": 1}}]
