@@ -48,6 +48,6 @@ def _storage(entry: Mapping[str, Any]) -> str:
 
 
 def _used(stream: Mapping[str, Any]) -> str:
-    """Return which share of the bytes the crops needed, where the stream says so."""
+    """Return what the crops needed of the bytes, where the stream says so; crops that overlap share them."""
     used, read = stream["stats"].get("bytes_used"), stream["stats"].get("bytes_read")
-    return f", {100 * used / read:.0f} % of it needed" if used and read else ""
+    return f" ({used / read:.2f} bytes used for each that was read)" if used and read else ""

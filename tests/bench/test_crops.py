@@ -8,8 +8,8 @@ import pytest
 import shardkit as sk
 from tools.bench import floor
 from tools.bench.crop_data import Places, layouts, overlapping_bytes
-from tools.bench.crop_goals import MOST_BYTES
-from tools.bench.crops import System, cost_table, measure_s3, s3_systems, served
+from tools.bench.crop_goals import DOCUMENTED, FLOOR, MOST_BYTES, OURS, PLAIN, TUNED, WAV, goal_table
+from tools.bench.crops import Measured, System, cost_table, measure_s3, s3_systems, served
 from tools.bench.datasets import make_dataset
 from tools.bench.metering import Drawn, metered
 
@@ -76,3 +76,26 @@ def test_a_meter_reads_as_often_as_it_is_told(tmp_path: Path) -> None:
     cost = metered(read, seconds=100.0, least=3, most=5)
     assert (len(cost.drawn), cost.warmed) == (5, 6)
     assert cost.read_bytes == 0 or cost.read_bytes >= 500_000  # 0 where the system does not say
+
+
+def costs(*cpu_s: float) -> Measured:
+    return Measured(
+        per_s=[100.0] * len(cpu_s), cpu_s=list(cpu_s), server_cpu_s=[0.001] * len(cpu_s), bytes=13, overlapping=10
+    )
+
+
+def test_goals_compare_what_ran_in_the_same_round() -> None:
+    disk = {OURS: costs(1, 2, 3), WAV: costs(0.2, 0.5, 0.9), DOCUMENTED: costs(200, 300, 300)}
+    disk |= {TUNED[0]: costs(7, 14, 21), PLAIN: costs(1, 2, 3), FLOOR: costs(1, 1, 1)}
+    table = goal_table(disk, {"crops": costs(1, 2, 3), "whole": costs(1, 2, 2)}, {})
+    assert [row[2:] for row in table.rows] == [
+        ["1.300", "yes"],
+        ["150.00", "yes"],
+        ["7.00", "yes"],
+        ["1.00", ""],
+        ["4.00", "yes"],
+        ["2.00", ""],
+        ["1.00", "yes"],
+    ]
+    remote = goal_table(disk, {"crops": costs(3), "whole": costs(2)}, {OURS: costs(0.009), DOCUMENTED: costs(0.9)})
+    assert [row[2:] for row in remote.rows[6:]] == [["1.50", "NO"], ["1.300", "yes"], ["200", "NO"], ["100.00", ""]]

@@ -161,4 +161,4 @@ def test_a_sentence_is_one_line():
 def test_bytes_needed_are_told_where_the_stream_counts_them(packed):
     found = bench(open_dataset(packed, "all"), BenchOptions(crop_s=0.5, **QUICK))
     found["stream"]["stats"] |= {"bytes_used": 50, "bytes_read": 100}
-    assert any("50 % of it needed" in line for line in islice(lines(found), 20))
+    assert any("0.50 bytes used for each that was read" in line for line in islice(lines(found), 20))

