@@ -86,7 +86,7 @@ class Stream:
         metadata: Columns to deliver.
         max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
             the place of such a sample (in one pass: ``valid=False``), and a warning, ``failures`` and ``stats`` tell.
-        threads: Threads that read and decode; None: one a core and at most 8 for local sources, 16 for remote ones.
+        threads: Threads that read and decode; None: one a core and at most 8 for local sources, 32 for remote ones.
         memory: Bound on the batches held ahead of the consumer, and on reads that wait for theirs, such as ``1GB``. One
             batch is held whatever the bound.
         cache: Folder on a disk of this node in which bytes of remote tars are kept, for all processes of the node and
