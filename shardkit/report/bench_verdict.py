@@ -69,7 +69,7 @@ def _for_storage(found: Mapping[str, Any]) -> str:
         tries.append("FLAC shards, which are half the bytes or less")
     size = format_size(many["bytes_per_request"])
     if not found["local"]:
-        tries.append("a copy of the dataset on local disk, or storage nearer by")
+        tries.append("a cache on the node's disk (Stream(cache=...)) where recordings come again, or storage nearer by")
         if not found["reads_ranges"] or found["whole"]:
             tries.append(f'shuffle="block", which reads neighbours together ({size} a request now)')
     return ", ".join(tries) or f"a faster disk: requests have {size}"

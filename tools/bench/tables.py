@@ -49,14 +49,25 @@ class Table:
         return "\n".join([f"**{self.title}**", "", *lines])
 
 
-def show(tables: Sequence[Table], markdown: Path | None, *, packages: Sequence[str] = ()) -> None:
-    """Print the tables and the versions of what was measured, and write them to a file if one is named."""
-    used = ", ".join([f"{date.today()}: {machine()}", *(f"{name} {version(name)}" for name in packages)])
+def show(tables: Sequence[Table], markdown: Path | None, *, used: Sequence[str] = ()) -> None:
+    """Print the tables and what they were measured with, and write them to a file if one is named.
+
+    Args:
+        tables: What was found.
+        markdown: The file.
+        used: Further packages with their versions; see ``versions``.
+    """
+    note = ", ".join([f"{date.today()}: {machine()}", *used])
     for table in tables:
         print(f"\n{table.text()}")
-    print(f"\n{used}")
+    print(f"\n{note}")
     if markdown is not None:
-        markdown.write_text("\n\n".join([*(table.markdown() for table in tables), used]) + "\n")
+        markdown.write_text("\n\n".join([*(table.markdown() for table in tables), note]) + "\n")
+
+
+def versions(*packages: str) -> list[str]:
+    """Return packages of this environment with their versions."""
+    return [f"{name} {version(name)}" for name in packages]
 
 
 def machine() -> str:
