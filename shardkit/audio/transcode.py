@@ -20,7 +20,7 @@ from shardkit.audio.encode import Encoder, FlacEncoder, WavEncoder
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.loudness import Loudness, LoudnessMeter
 from shardkit.audio.options import Plan, TranscodeOptions, plan
-from shardkit.audio.proof import Proof, find_points
+from shardkit.audio.proof import MIN_DURATION_S, Proof, find_points
 from shardkit.audio.reshape import Reshaper
 from shardkit.core.errors import AudioError, InputError
 
@@ -108,7 +108,7 @@ def _keep(data: bytes, member: AudioMember) -> Encoded:
     loudness = meter.finish()
     probe.check_count(facts, loudness.frames, data)
     member = replace(member, facts=replace(facts, frames=loudness.frames))
-    if proof.table is not None:
+    if proof.table is not None and member.facts.duration_s >= MIN_DURATION_S:  # not what a header claimed
         member = replace(member, seek_table=proof.table, setup=setup)
     return _encoded(data, member, loudness, 0, loudness.frames)
 

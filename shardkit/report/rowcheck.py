@@ -210,7 +210,10 @@ def _array(member: Mapping[str, Any]) -> Iterator[str]:
 
 def _points(table: PointTable, facts: AudioFacts, size: int, setups: Collection[int]) -> Iterator[str]:
     """Yield what can't be true of the points of a lossy member."""
-    last = int(table.exact_from()[-1])
+    exact = table.exact_from()
+    last = int(exact[-1])
+    if exact[1] < 1:
+        yield f"the second point of its seek table is exact from sample {exact[1]} on, where the first one is"
     if table.end > size or last >= facts.frames:
         yield f"its seek table ends at byte {table.end} of {size} and sample {last} of {facts.frames}"
     if (table.setup is not None) is not (facts.codec == "vorbis"):

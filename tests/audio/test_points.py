@@ -131,6 +131,8 @@ def test_tables_are_small(member):
 def test_short_members_and_opus_have_none(tone, encode):
     for container, subtype in LOSSY:
         assert analyse(encode(tone(3 * RATE, 1, RATE), RATE, container, subtype), name="x").seek_table is None
+    claims_nothing = strip(encode(tone(3 * RATE, 1, RATE), RATE, "MP3", "MPEG_LAYER_III"), 1)
+    assert analyse(claims_nothing, name="x").seek_table is None
     encoded = analyse(encode(tone(96_000, 1, 8000), 8000, "OGG", "OPUS"), name="x")
     assert (encoded.seek_table, encoded.setup) == (None, None)
 

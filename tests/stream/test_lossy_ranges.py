@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -160,7 +161,14 @@ def shift(entry, *, samples=0, num_bytes=0):
     entry["seek_table"] = table.to_bytes()
 
 
+def skipping(entry):
+    """Let a table say that more is skipped than lies before its second point."""
+    table = PointTable.from_bytes(entry["seek_table"])
+    entry["seek_table"] = replace(table, skip=1 << 20).to_bytes()
+
+
 SHALLOW = {
+    "skips too much": (lambda audio: skipping(audio["a"]), "second point of its seek table is exact from sample -"),
     "cut": (lambda audio: audio["a"].update(seek_table=audio["a"]["seek_table"][:-1]), "seek table can't be read"),
     "of flac": (lambda audio: audio["a"].update(seek_table=b"\1\0"), "version 2 expected"),
     "of opus": (lambda audio: audio["f"].update(seek_table=audio["a"]["seek_table"]), "opus has no seek table"),
@@ -175,6 +183,7 @@ def test_a_table_that_can_not_be_is_found_without_decoding(adopted, tmp_path, ca
     edit, expected = SHALLOW[case]
     problems = verify(edited(adopted, tmp_path, edit)).problems
     assert any(expected in problem.what for problem in problems), problems
+    assert verify(edited(adopted, tmp_path / "again", edit), deep=True).problems
 
 
 @pytest.mark.parametrize("key", ["a", "c"])
