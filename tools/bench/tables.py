@@ -49,20 +49,22 @@ class Table:
         return "\n".join([f"**{self.title}**", "", *lines])
 
 
-def show(tables: Sequence[Table], markdown: Path | None, *, used: Sequence[str] = ()) -> None:
+def show(tables: Sequence[Table], markdown: Path | None, *, used: Sequence[str] = (), heading: str = "") -> None:
     """Print the tables and what they were measured with, and write them to a file if one is named.
 
     Args:
         tables: What was found.
         markdown: The file.
         used: Further packages with their versions; see ``versions``.
+        heading: What the file begins with.
     """
     note = ", ".join([f"{date.today()}: {machine()}", *used])
     for table in tables:
         print(f"\n{table.text()}")
     print(f"\n{note}")
     if markdown is not None:
-        markdown.write_text("\n\n".join([*(table.markdown() for table in tables), note]) + "\n")
+        begin = [heading] if heading else []
+        markdown.write_text("\n\n".join([*begin, *(table.markdown() for table in tables), note]) + "\n")
 
 
 def versions(*packages: str) -> list[str]:
