@@ -49,7 +49,7 @@ class CheckTable:
         size, offset = WIDTH[facts.sample_format] * facts.channels, facts.data_offset or 0
         view = memoryview(data)
         bounds = [(first, min(first + stretch, facts.frames)) for first in range(0, facts.frames, stretch)]
-        checks = [_check(view[offset + first * size : offset + last * size]) for first, last in bounds]
+        checks = [checksum(view[offset + first * size : offset + last * size]) for first, last in bounds]
         return cls(facts.frames, stretch, np.array(checks, np.uint16))
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
@@ -69,7 +69,7 @@ class CheckTable:
         """
         size = self.stretch * frame_bytes
         for index, begin in enumerate(range(0, len(data), size), start=first // self.stretch):
-            if _check(data[begin : begin + size]) != self.checks[index]:
+            if checksum(data[begin : begin + size]) != self.checks[index]:
                 start = index * self.stretch
                 raise AudioError(
                     f"damaged: samples {start} to {min(start + self.stretch, self.frames)} are not those that were "
@@ -99,5 +99,6 @@ class CheckTable:
         return cls(frames, stretch, np.frombuffer(data, "<u2", offset=position))
 
 
-def _check(data: memoryview) -> int:
+def checksum(data: memoryview) -> int:
+    """Return 16 bits that nearly any change of the data changes."""
     return xxhash.xxh3_64_intdigest(data) & 0xFFFF

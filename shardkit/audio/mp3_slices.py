@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shardkit.audio import mp3
+from shardkit.audio.checks import checksum
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.points import SPACING_S, PointTable
 from shardkit.core.errors import AudioError
@@ -117,14 +118,18 @@ def candidates(data: bytes | memoryview, facts: AudioFacts) -> PointTable | None
     picks = picks[picks + lead < len(frames.gives)]
     if len(picks) < 2:
         return None
+    offsets, end, view = np.array(frames.starts, np.int64)[picks], frames.starts[-1], memoryview(data)
+    # Most MP3 have no checksums, and mpg123 looks at none.
+    checks = [checksum(view[lo:hi]) for lo, hi in zip(offsets, np.append(offsets[1:], end), strict=True)]
     return PointTable(
         positions=picks.astype(np.int64) * frames.kind.num_samples,
-        offsets=np.array(frames.starts, np.int64)[picks],
-        end=frames.starts[-1],
+        offsets=offsets,
+        end=end,
         skip=skip,
         lead=lead * frames.kind.num_samples,
         lag=0,
         setup=None,
+        checks=np.array(checks, np.uint16),
     )
 
 

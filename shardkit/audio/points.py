@@ -14,13 +14,14 @@ samples begin ``skip`` later, since an MP3 encoder's delay is cut off:
 Coded form, version 2; numbers are LEB128 varints unless a width is given:
 
     version           1 byte, 2
-    flags             1 byte; bit 0: a setup follows; other bits zero
+    flags             1 byte; bit 0: a setup follows; bit 1: there are checksums; other bits zero
     setup             8 bytes, if so: the xxh3 (64 bit, seed 0) of the decoder's setup
     skip, lead, lag   in samples
     offset            byte of the first point
     num_points        at least 2
     column            bytes from each point to the next, from the last to the end of the member's audio
     column            samples from each point's position to the next one's: num_points - 1 values
+    checks            2 bytes for each point, little-endian, if flags say so: checksums of the bytes up to the next one
 
 A column is as in ``columns``. Version 1 is that of FLAC (``seektable``).
 """
@@ -31,14 +32,15 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from shardkit.audio.checks import checksum
 from shardkit.audio.columns import read_column, running_sum, write_column
 from shardkit.audio.seektable import MAX_POINTS
 from shardkit.audio.varint import read_varint, write_varint
-from shardkit.core.errors import FormatError
+from shardkit.core.errors import AudioError, FormatError
 
 VERSION = 2
 SPACING_S = 0.5  # a crop reads about half of this too much at either end; points take 2 to 4 bytes each
-_HAS_SETUP = 1
+_HAS_SETUP, _HAS_CHECKS = 1, 2
 _SETUP_BYTES = 8
 _MAX_LEAD = 1 << 20  # no decoder looks back that far: what a damaged table can make one decode in vain
 
@@ -65,6 +67,7 @@ class PointTable:
         lead: What is decoded after a point, other than the first, before the output is exact.
         lag: How much of the output before a point may need bytes after it.
         setup: Hash of the decoder's setup; None: the codec needs none.
+        checks: Checksums of the bytes from each point to the next, (point,) uint16; None: the codec has its own.
     """
 
     positions: NDArray[np.int64]
@@ -74,6 +77,7 @@ class PointTable:
     lead: int
     lag: int
     setup: int | None
+    checks: NDArray[np.uint16] | None = None
 
     def span(self, start: int, stop: int) -> Span:
         """Return which bytes samples [start, stop) need."""
@@ -87,6 +91,25 @@ class PointTable:
             after=None if at_end else int(self.positions[after]),
         )
 
+    def check(self, data: memoryview, lo: int) -> None:
+        """Raise unless the bytes from one point to another are those that were packed.
+
+        Args:
+            data: The bytes.
+            lo: Offset of the first of them in the member.
+
+        Raises:
+            AudioError: They are not; says which.
+        """
+        if self.checks is None:
+            return
+        ends = np.append(self.offsets[1:], self.end)
+        first = int(self.offsets.searchsorted(lo))
+        last = int(ends.searchsorted(lo + len(data))) + 1
+        for start, end, known in zip(self.offsets[first:last], ends[first:last], self.checks[first:last], strict=True):
+            if checksum(data[start - lo : end - lo]) != known:
+                raise AudioError(f"damaged: bytes {start} to {end} are not those that were packed (checksum)")
+
     def exact_from(self) -> NDArray[np.int64]:
         """Return from which sample on a decoder that begins at each point is right."""
         exact = self.positions + (self.lead - self.skip)
@@ -95,13 +118,16 @@ class PointTable:
 
     def to_bytes(self) -> bytes:
         """Return the coded form."""
-        parts = [bytes([VERSION, 0 if self.setup is None else _HAS_SETUP])]
+        flags = (0 if self.setup is None else _HAS_SETUP) | (0 if self.checks is None else _HAS_CHECKS)
+        parts = [bytes([VERSION, flags])]
         if self.setup is not None:
             parts.append(self.setup.to_bytes(_SETUP_BYTES, "little"))
         fields = (self.skip, self.lead, self.lag, int(self.offsets[0]), int(self.offsets.size))
         parts += [write_varint(value) for value in fields]
         parts.append(write_column(np.diff(self.offsets, append=self.end)))
         parts.append(write_column(np.diff(self.positions)))
+        if self.checks is not None:
+            parts.append(self.checks.astype("<u2").tobytes())
         return b"".join(parts)
 
     @classmethod
@@ -111,7 +137,7 @@ class PointTable:
         Raises:
             FormatError: The bytes are no table that ``to_bytes`` could have written.
         """
-        if data[:1] != bytes([VERSION]) or len(data) < 2 or data[1] & ~_HAS_SETUP:
+        if data[:1] != bytes([VERSION]) or len(data) < 2 or data[1] & ~(_HAS_SETUP | _HAS_CHECKS):
             raise FormatError(f"seek table begins with {data[:2].hex() or 'nothing'}: version {VERSION} expected")
         position, setup = 2, None
         if data[1] & _HAS_SETUP:
@@ -125,7 +151,11 @@ class PointTable:
             raise FormatError(f"seek table of {num_points} points, {skip} skipped, lead {lead} and lag {lag} samples")
         sizes, position = read_column(data, position, num_points)
         steps, position = read_column(data, position, num_points - 1)
-        if position != len(data) or sizes.min() < 1 or steps.min() < 1:
+        checks = None
+        if data[1] & _HAS_CHECKS and len(data) - position == 2 * num_points:
+            checks, position = np.frombuffer(data, "<u2", offset=position), len(data)
+        complete = position == len(data) and (checks is not None) is bool(data[1] & _HAS_CHECKS)
+        if not complete or sizes.min() < 1 or steps.min() < 1:
             raise FormatError(f"seek table of {len(data)} bytes: {position} read, or its points do not increase")
         offsets, positions = running_sum(offset, sizes), running_sum(0, steps)
-        return cls(positions, offsets[:-1], int(offsets[-1]), skip, lead, lag, setup)
+        return cls(positions, offsets[:-1], int(offsets[-1]), skip, lead, lag, setup, checks)

@@ -27,6 +27,7 @@ def read_slice(
     span = table.span(start, stop)
     position = start + table.skip
     try:
+        table.check(memoryview(needed), span.lo)
         if facts.codec == "mp3":
             return _read_mp3(needed, facts, span, position, stop - start)
         if setup is None:
