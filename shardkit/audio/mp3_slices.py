@@ -23,8 +23,16 @@ from shardkit.audio.facts import AudioFacts
 from shardkit.audio.points import SPACING_S, PointTable
 from shardkit.core.errors import AudioError
 
-TRIMMED = 529  # what mpg123 cuts off at the start of a file with a Xing header: the delay of a decoder
+_DECODER_DELAY = 529  # what mpg123 cuts off at the start of a file with a Xing header, beside the encoder's delay
 _NUM_FRAMES = 1 << 20  # claimed in the header of a slice; mpg123 stops where the bytes do
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A file of its own, and how many samples it claims to have: what a decoder counts less, it trims at the start."""
+
+    data: bytes
+    claims: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +61,10 @@ class _Frames:
         return len(self.gives) - first
 
 
-def slice_stream(frames: bytes | memoryview, *, at_start: bool, num_samples: int | None) -> bytes:
+def slice_stream(frames: bytes | memoryview, *, at_start: bool, num_samples: int | None) -> Slice:
     """Return an MP3 file that holds some consecutive frames of another.
 
-    The first samples that it decodes to, ``TRIMMED`` of them, are left out; the next ones are not exact until the
-    bit reservoir is full.
+    What it decodes to is not exact until the bit reservoir is full.
 
     Args:
         frames: The frames' bytes.
@@ -82,7 +89,7 @@ def slice_stream(frames: bytes | memoryview, *, at_start: bool, num_samples: int
         silent.append(mp3.silenced(frame, there))
         there += found.gives[number]
     header = mp3.count_frame(bytes(frames[:4]), _NUM_FRAMES)
-    return b"".join([header, *silent, frames[found.starts[num_deaf] :]])
+    return Slice(b"".join([header, *silent, frames[found.starts[num_deaf] :]]), _NUM_FRAMES * found.kind.num_samples)
 
 
 def candidates(data: bytes | memoryview, facts: AudioFacts) -> PointTable | None:
@@ -93,7 +100,7 @@ def candidates(data: bytes | memoryview, facts: AudioFacts) -> PointTable | None
     start = mp3.first_frame(data)
     if start is None:
         return None
-    skip = TRIMMED
+    skip = _DECODER_DELAY
     header = mp3.frame_at(data, start)
     if header is not None and mp3.claimed_frames(data, start) is not None:
         skip += mp3.encoder_delay(data, start)

@@ -88,8 +88,8 @@ class SeekTable:
 
     def span(self, start: int, stop: int) -> tuple[int, int, int, int]:
         """Return the bytes [lo, hi) that hold samples [start, stop), and the samples [first, after) in them."""
-        first = int(np.searchsorted(self.samples, start, side="right")) - 1
-        after = int(np.searchsorted(self.samples, stop, side="left"))
+        first = int(self.samples.searchsorted(start, side="right")) - 1
+        after = int(self.samples.searchsorted(stop, side="left"))
         if after == self.offsets.size:
             return int(self.offsets[first]), self.end, int(self.samples[first]), self.frames
         return int(self.offsets[first]), int(self.offsets[after]), int(self.samples[first]), int(self.samples[after])

@@ -38,11 +38,11 @@ def read_slice(
 
 def _read_mp3(needed: bytes | memoryview, facts: AudioFacts, span: Span, position: int, num_samples: int) -> Native:
     expected = None if span.after is None else span.after - span.first
-    before = position - span.first - mp3_slices.TRIMMED
-    if before < 0:
-        raise FormatError(f"MP3 with a seek table that skips {position - span.first} samples at its start")
-    stream = mp3_slices.slice_stream(needed, at_start=span.first == 0, num_samples=expected)
-    with whole.open_stream(stream) as file:
+    piece = mp3_slices.slice_stream(needed, at_start=span.first == 0, num_samples=expected)
+    with whole.open_stream(piece.data) as file:
+        before = position - span.first - (piece.claims - file.frames)
+        if before < 0:
+            raise FormatError(f"MP3 with a seek table that skips {position - span.first} samples at its start")
         return _read(file, facts, before, num_samples)
 
 

@@ -15,7 +15,7 @@ from shardkit.stream.plan import Source, Views
 from shardkit.stream.view import View
 
 _MAX_LOCAL_THREADS = 8  # decoding holds the GIL for part of its time; more threads stop paying
-_REMOTE_THREADS = 16  # a thread waits for its request; latency, not the number of cores, says how many must wait
+_REMOTE_THREADS = 32  # a thread waits for its request; latency, not the number of cores, says how many must wait
 _DEFAULT_BATCH = 32
 
 

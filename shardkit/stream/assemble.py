@@ -18,6 +18,7 @@ from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import check_fields, row_shapes
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan, Draw, Planner, Source
+from shardkit.stream.pool import ArrayPool
 from shardkit.stream.reader import Buffers, Faults, start_reading
 from shardkit.stream.targets import IntervalRows, LabelRows
 
@@ -81,6 +82,7 @@ class Assembler:
         self._options = options
         self._faults = faults
         self._fetcher = fetcher
+        self._pool = ArrayPool()
         self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
         self.mask_names = _mask_names(sources, options.mask_names)
         self._audio_fields, self._other_fields = check_fields(sources, options.fields)
@@ -201,8 +203,10 @@ class Assembler:
         shape = (count, self._options.channels, longest)
         # Not cleared: each part is written once, by what is read into it or as the silence beside that.
         return Buffers(
-            audio={name: np.empty(shape, dtype=np.float32) for name in (PRIMARY, *self._audio_fields)},
-            arrays={name: np.empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},
+            audio={name: self._pool.empty(shape, np.float32) for name in (PRIMARY, *self._audio_fields)},
+            arrays={
+                name: self._pool.empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()
+            },
             values={name: [None] * count for name in self._other_fields if name not in self._row_shapes},
             lengths=np.minimum(lengths, longest),
             sample_rate=rate,

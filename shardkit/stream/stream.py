@@ -86,11 +86,11 @@ class Stream:
         metadata: Columns to deliver.
         max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
             the place of such a sample (in one pass: ``valid=False``), and a warning, ``failures`` and ``stats`` tell.
-        threads: Threads that read and decode; None: one a core and at most 8 for local sources, 16 for remote ones.
+        threads: Threads that read and decode; None: one a core and at most 8 for local sources, 32 for remote ones.
         memory: Bound on the batches held ahead of the consumer, and on reads that wait for theirs, such as ``1GB``. One
             batch is held whatever the bound.
-        cache: Folder on a disk of this node in which bytes of remote tars are kept, for all processes of the node and for
-            later runs; None: nothing is kept.
+        cache: Folder on a disk of this node in which bytes of remote tars are kept, for all processes of the node and
+            for later runs; None: nothing is kept.
         cache_size: Bound on what the cache takes on that disk, such as ``200GB``.
 
     Raises:
@@ -370,8 +370,8 @@ class Stream:
 
         Batches; seconds that the consumer waited for them (``waited_s``); samples; requests to the storage, the bytes
         they returned (``bytes_read``), those of them that crops were made of (``bytes_used``) and the seconds that
-        threads spent in them (``storage_s``); samples that failed; of these what is told by source in ``sources``; and
-        of the node's cache, if there is one, ``cache``: blocks that were in it, blocks that were not, and bytes from it.
+        threads spent in them (``storage_s``); samples that failed; of these what is told by source in ``sources``;
+        and of the node's cache, if there is one, ``cache``: blocks that were in it or not, and bytes from it.
         """
         found = self._counters.snapshot() | {"failures": len(self._faults.noted)}
         cache = self._fetcher.cache
