@@ -118,10 +118,14 @@ class RandomCrop:
     def place(self, recording: Recording, uniform: float) -> tuple[int, int] | None:
         """Return the crop's bounds; see ``Crop.place``."""
         length = crop_length(self.duration_s, recording)
-        starts = starts_with(self.content, self.fallback, recording, length)
-        if starts is None:
-            return None
-        start = starts.pick(uniform)
+        if self.content is None:
+            first, last = recording.bounds
+            start = first + scaled(uniform, last - first - length + 1)
+        else:
+            starts = starts_with(self.content, self.fallback, recording, length)
+            if starts is None:
+                return None
+            start = starts.pick(uniform)
         return start, start + length
 
 
@@ -184,6 +188,11 @@ def starts_with(content: Content | None, fallback: Fallback, recording: Recordin
         seconds = length / recording.sample_rate
         raise AudioError(f"no crop of {seconds:g} s {content}; lower the ratio or choose fallback='keep' or 'skip'")
     return None if fallback == "skip" else content.most(recording.events, first, last - length, length)
+
+
+def scaled(uniform: float, count: int) -> int:
+    """Return an integer in [0, count): each equally likely (to 2^-53 of their number)."""
+    return min(int(uniform * count), count - 1)
 
 
 def check_content(content: Content | None) -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from shardkit.core.checks import checked_seconds
 from shardkit.core.content import checked_interval_names
-from shardkit.core.crops import Fallback, Recording, check_fallback, crop_length
+from shardkit.core.crops import Fallback, Recording, check_fallback, crop_length, scaled
 from shardkit.core.errors import AudioError, InputError
 
 _PLACES = ("inside", "center", "exact")
@@ -62,9 +62,9 @@ class EventCrop:
             if self.fallback == "raise":
                 names = ", ".join(map(repr, self.of)) or "any name"
                 raise AudioError(f"no interval of {names}; choose fallback='keep' or 'skip'")
-            start = first + min(int(uniform * (last - first - length + 1)), last - first - length)
+            start = first + scaled(uniform, last - first - length + 1)
             return start, start + length
-        index = min(int(uniform * len(events)), len(events) - 1)
+        index = scaled(uniform, len(events))
         start, stop = events[index].tolist()
         if self.at == "exact":
             return start, min(stop, start + length)
@@ -74,5 +74,5 @@ class EventCrop:
             low, high = min(start, stop - length), max(start, stop - length)
         low, high = (min(max(bound, first), last - length) for bound in (low, high))
         chance = uniform * len(events) - index  # what is left of the number once it has chosen the event
-        start = low + min(int(chance * (high - low + 1)), high - low)
+        start = low + scaled(chance, high - low + 1)
         return start, start + length

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shardkit.core.checks import checked_seconds, is_number
 from shardkit.core.content import Content, Runs
-from shardkit.core.crops import Fallback, Recording, check_content, check_fallback, crop_length, starts_with
+from shardkit.core.crops import Fallback, Recording, check_content, check_fallback, crop_length, scaled, starts_with
 from shardkit.core.errors import AudioError, FormatError, InputError
 from shardkit.core.loudness import (
     ABSOLUTE_GATE_LUFS,
@@ -158,7 +158,7 @@ class SalientCrop:
             return None
         if self.search == "uniform":
             for trial in range(_TRIALS):
-                start = int(windows.starts[min(int(chance * len(windows.starts)), len(windows.starts) - 1)])
+                start = int(windows.starts[scaled(chance, len(windows.starts))])
                 if windows.level(start) >= self.floor_lufs:
                     return start, start + windows.length
                 chance = _next_chance(uniform, trial)
