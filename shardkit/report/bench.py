@@ -4,7 +4,6 @@ Storage and decoding are measured apart, then the stream, which needs both and d
 either has its own work to blame.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from shardkit.stream.arguments import default_threads
 from shardkit.stream.plan import Source
 from shardkit.stream.stream import Stream
 from shardkit.stream.view import View
+from shardkit.stream.workers import available_cores
 
 MAX_SECONDS = 600.0  # of a stage
 _NUM_CROPS = 2_048  # random crops that are read before any is read again
@@ -134,8 +134,3 @@ def _subject(view: View, options: BenchOptions, stream: Stream, threads: int) ->
         "threads": threads,
         "cores": available_cores(),
     }
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,9 +13,10 @@ from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.location import locate
 from shardkit.stream.plan import Source, Views
 from shardkit.stream.view import View
+from shardkit.stream.workers import available_cores
 
 _MAX_LOCAL_THREADS = 8  # decoding holds the GIL for part of its time; more threads stop paying
-_REMOTE_THREADS = 32  # a thread waits for its request; latency, not the number of cores, says how many must wait
+_REMOTE_THREADS = 64  # at most; a pace says how many of them run, see ``workers``
 _DEFAULT_BATCH = 32
 
 
@@ -120,7 +121,10 @@ def is_new(value: object, name: str) -> bool:
 
 
 def default_threads(sources: Sequence[Source]) -> int:
-    """Return how many threads read and decode: for remote sources more than there are cores."""
-    if any(not tar.is_local for source in sources for tar in source.catalog.tars):
-        return _REMOTE_THREADS
-    return min(_MAX_LOCAL_THREADS, os.cpu_count() or 1)
+    """Return how many threads there may be that read and decode: for remote sources more than there are cores."""
+    return _REMOTE_THREADS if any_remote(sources) else min(_MAX_LOCAL_THREADS, available_cores())
+
+
+def any_remote(sources: Sequence[Source]) -> bool:
+    """Return whether some tars are not on this machine."""
+    return any(not tar.is_local for source in sources for tar in source.catalog.tars)

@@ -1,7 +1,7 @@
 """From a plan to a batch: allocates the arrays, has them filled, adds labels, masks and the rest."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from shardkit.stream.plan import BatchPlan, Draw, Planner, Source
 from shardkit.stream.pool import ArrayPool
 from shardkit.stream.reader import Buffers, Faults, start_reading
 from shardkit.stream.targets import IntervalRows, LabelRows
+from shardkit.stream.workers import Workers
 
 MAX_ATTEMPTS = 16  # substitutes that fail in turn: then it is not the sample
 
@@ -54,7 +55,7 @@ class Pending:
 
     plan: BatchPlan
     buffers: Buffers
-    executor: Executor
+    workers: Workers
     jobs: list[Future[Faults]]
 
     def cancel(self) -> None:
@@ -96,9 +97,9 @@ class Assembler:
         """The fields that are delivered, the primary audio first."""
         return (PRIMARY, *self._audio_fields, *self._other_fields)
 
-    def begin(self, plan: BatchPlan, executor: Executor, neighbours: NeighbourReads | None) -> Pending:
+    def begin(self, plan: BatchPlan, workers: Workers, neighbours: NeighbourReads | None) -> Pending:
         """Allocate a batch and start to read it."""
-        pending = Pending(plan, self._buffers(plan), executor, [])
+        pending = Pending(plan, self._buffers(plan), workers, [])
         self._start(pending, range(len(plan.draws)), neighbours)
         return pending
 
@@ -146,7 +147,7 @@ class Assembler:
             pending.buffers,
             self._sources,
             self.fields,
-            executor=pending.executor,
+            workers=pending.workers,
             fetcher=self._fetcher,
             neighbours=neighbours,
         )

@@ -5,7 +5,7 @@ batch's content depends on.
 """
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from shardkit.stream.fetch import Fetcher, Join, joined
 from shardkit.stream.neighbours import NeighbourReads, SharedRead
 from shardkit.stream.piece import AudioPiece, Piece, pieces_of
 from shardkit.stream.plan import BatchPlan, Source
+from shardkit.stream.workers import Workers
 
 # What is wrong with a sample and not with the storage: an outage is no reason to go on without a sample.
 SAMPLE_FAULTS = (AudioError, FormatError, NotFoundError)
@@ -101,7 +102,7 @@ def start_reading(
     sources: Sequence[Source],
     fields: Sequence[str],
     *,
-    executor: Executor,
+    workers: Workers,
     fetcher: Fetcher,
     neighbours: NeighbourReads | None,
 ) -> list[Future[Faults]]:
@@ -113,7 +114,7 @@ def start_reading(
         buffers: Where to put it.
         sources: What the plan's draws refer to.
         fields: Fields to read, the primary audio among them.
-        executor: Threads to read and decode on.
+        workers: Threads to read and decode on.
         fetcher: Fetches bytes.
         neighbours: Reads that several draws share, of this batch and later ones.
 
@@ -142,8 +143,8 @@ def start_reading(
             if shared is None:
                 alone.append((index, piece))
             else:
-                jobs.append(executor.submit(_fill_shared, shared, index, piece, buffers, fetcher))
-    jobs += [executor.submit(_fill, join, buffers, fetcher) for join in joined(alone)]
+                jobs.append(workers.submit(_fill_shared, shared, index, piece, buffers, fetcher))
+    jobs += [workers.submit(_fill, join, buffers, fetcher) for join in joined(alone)]
     return jobs
 
 

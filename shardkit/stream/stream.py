@@ -5,7 +5,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from copy import copy
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from shardkit.core.sizes import parse_size
 from shardkit.core.stages import SourceRows
 from shardkit.storage.location import locate
 from shardkit.stream.arguments import (
+    any_remote,
     checked_names,
     checked_passes,
     checked_shuffle,
@@ -42,11 +42,12 @@ from shardkit.stream.plan import Planner, check_crop, check_sources, common_chan
 from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
 from shardkit.stream.view import View
+from shardkit.stream.workers import Pace, Workers, available_cores
 
 # Batches under way: two, so that one is read while one is used, and more where a batch has fewer samples than keep the
 # threads busy. Each further one is memory that no processor has in its cache.
 _MIN_AHEAD = 2
-_AHEAD_PER_THREAD = 8  # samples
+_AHEAD_PER_JOB = 8  # samples for each job that runs at once
 
 
 class Stream:
@@ -86,7 +87,8 @@ class Stream:
         metadata: Columns to deliver.
         max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
             the place of such a sample (in one pass: ``valid=False``), and a warning, ``failures`` and ``stats`` tell.
-        threads: Threads that read and decode; None: one a core and at most 8 for local sources, 32 for remote ones.
+        threads: Threads that read and decode; None: one a core and at most 8 for local sources, for remote ones as many
+            as the latency of the storage asks for, at most 64.
         memory: Bound on the batches held ahead of the consumer, and on reads that wait for theirs, such as ``1GB``. One
             batch is held whatever the bound.
         cache: Folder on a disk of this node in which bytes of remote tars are kept, for all processes of the node and
@@ -140,6 +142,7 @@ class Stream:
         self._threads = (
             default_threads(self._sources) if threads is None else checked_whole(threads, "threads", most=1024)
         )
+        self._paced = threads is None and any_remote(self._sources)
         self._memory = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
@@ -296,16 +299,16 @@ class Stream:
         pending: deque[Pending] = deque()
         failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
         ahead = 1
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="shardkit") as executor:
+        with self._workers() as workers:
             try:
                 while True:
                     while len(pending) < ahead and failed is None and (end is None or position < end):
                         try:
-                            pending.append(self._begin(position, executor, neighbours))
+                            pending.append(self._begin(position, workers, neighbours))
                         except ShardkitError as err:
                             failed = err
                             break
-                        ahead = self._batches_ahead(pending[-1])
+                        ahead = self._batches_ahead(pending[-1], workers.limit)
                         position += step * self.global_batch_size
                     if pending:
                         batch = self._finish(pending[0])
@@ -413,15 +416,19 @@ class Stream:
         samples = checked_whole(epoch_samples, "epoch_samples")
         return -(-samples // self.global_batch_size) * self.global_batch_size
 
-    def _begin(self, position: int, executor: Executor, neighbours: NeighbourReads | None) -> Pending:
-        plan = self._planner.plan(position, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size)
-        return self._assembler.begin(plan, executor, neighbours)
+    def _workers(self) -> Workers:
+        pace = Pace(cores=available_cores(), most=self._threads) if self._paced else self._threads
+        return Workers(pace, most=self._threads)
 
-    def _batches_ahead(self, pending: Pending) -> int:
+    def _begin(self, position: int, workers: Workers, neighbours: NeighbourReads | None) -> Pending:
+        plan = self._planner.plan(position, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size)
+        return self._assembler.begin(plan, workers, neighbours)
+
+    def _batches_ahead(self, pending: Pending, jobs_at_once: int) -> int:
         """Return how many batches of this size may be under way within the memory bound."""
         # While a batch is read, its undecoded bytes and one decoded copy of each sample exist beside its arrays.
         size = 2 * sum(array.nbytes for array in (*pending.buffers.audio.values(), *pending.buffers.arrays.values()))
-        wanted = max(_MIN_AHEAD, -(-_AHEAD_PER_THREAD * self._threads // len(pending.plan.draws)))
+        wanted = max(_MIN_AHEAD, -(-_AHEAD_PER_JOB * jobs_at_once // len(pending.plan.draws)))
         memory = self._memory if self._shuffle.kind == "full" else self._memory // 2  # the rest: _neighbour_reads
         return max(1, min(wanted, memory // max(1, size)))
 

@@ -1,0 +1,151 @@
+"""Threads that read and decode: as many at once as keep storage and processor busy, and no more.
+
+How many requests must be in flight follows from how long one takes: with three milliseconds to a server next door, more
+than a few only wait for each other; with fifty to a store far away, a few leave everything idle. Both are measured as
+jobs end, the way BBR does for packets:
+
+    limit = cores + 2 · (most jobs a second seen lately) · (seconds a job takes when few run)
+
+That product is what is under way when nothing waits for anything; twice that lets the rate show whether more would
+come. What a job takes when few run is looked at every ten seconds, for as long as it takes some jobs to end: when many
+run, each waits for the others, and even the shortest of them says nothing.
+
+Source:
+    Cardwell, Cheng, Gunn, Yeganeh, Jacobson (2016), "BBR: congestion-based congestion control", for the windowed
+    maximum of the rate and for the probing of the round-trip time with few packets in flight.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+_WINDOW = 16  # jobs over which a rate is taken
+_KEPT = 12  # windows that are remembered
+_PROBE_EVERY_S = 10.0
+
+
+class Pace:
+    """How many jobs should run at once. For one thread at a time.
+
+    Args:
+        cores: Processors that decode beside what is in flight.
+        most: The limit is never above.
+    """
+
+    def __init__(self, *, cores: int, most: int) -> None:
+        self._few, self._most = min(cores, most), most
+        self._rates: deque[float] = deque(maxlen=_KEPT)
+        self._window: list[float] = []  # when jobs ended
+        self._probed: list[float] = []  # what jobs took that ran with few others
+        self._probing_since: float | None = None
+        self._next_probe = float("-inf")
+        self._alone_s = 0.0
+        self.limit = self._few
+
+    def note(self, now: float, seconds: float) -> None:
+        """Note a job that ended now and took so long."""
+        if self._probing_since is None and now >= self._next_probe:
+            self._probing_since, self._probed, self.limit = now - seconds * (not self._rates), [], self._few
+        self._window.append(now)
+        if self._probing_since is not None:
+            self._probe(now, seconds)
+        elif len(self._window) > _WINDOW:
+            self._rates.append(_WINDOW / max(now - self._window[0], 1e-9))
+            self._window = [now]
+            self._choose()
+
+    def _probe(self, now: float, seconds: float) -> None:
+        """Look at jobs that began when few ran; after some of them, go on as before."""
+        assert self._probing_since is not None  # noqa: S101  for the type checker
+        if now - seconds < self._probing_since:
+            return
+        self._probed.append(seconds)
+        if len(self._probed) >= 2 * self._few:
+            self._alone_s = min(self._probed)
+            self._probing_since, self._next_probe, self._window = None, now + _PROBE_EVERY_S, [now]
+            self._choose()
+
+    def _choose(self) -> None:
+        rate = max(self._rates, default=self._few / max(self._alone_s, 1e-9))
+        self.limit = max(1, min(self._most, self._few + round(2 * rate * self._alone_s)))
+
+
+class Workers:
+    """Runs jobs on threads, in the order they are given.
+
+    Args:
+        threads: How many at once, or a pace that finds out.
+        most: Threads there may be.
+    """
+
+    def __init__(self, threads: int | Pace, *, most: int) -> None:
+        self._pace = threads
+        self._executor = ThreadPoolExecutor(most, thread_name_prefix="shardkit")
+        self._lock = threading.Lock()
+        self._jobs: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._running = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drop the jobs that have not begun, and wait for the others."""
+        with self._lock:
+            dropped, self._jobs = self._jobs, deque()
+        for job in dropped:
+            job[0].cancel()
+        self._executor.shutdown()
+
+    @property
+    def limit(self) -> int:
+        """How many jobs may run at once."""
+        return self._pace.limit if isinstance(self._pace, Pace) else self._pace
+
+    def submit(self, run: Callable[..., T], *arguments: Any) -> "Future[T]":
+        """Have ``run(*arguments)`` called on a thread, and return what will hold its result."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._jobs.append((future, run, arguments))
+            self._start()
+        return future
+
+    def _start(self) -> None:
+        """Start threads for jobs that wait; the lock is held."""
+        for _ in range(min(len(self._jobs), self.limit - self._running)):
+            self._running += 1
+            self._executor.submit(self._work)
+
+    def _work(self) -> None:
+        """Run jobs until there are none, or more threads than there should be."""
+        while True:
+            with self._lock:
+                if not self._jobs or self._running > self.limit:
+                    self._running -= 1
+                    return
+                future, run, arguments = self._jobs.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            began = time.perf_counter()
+            try:
+                result = run(*arguments)
+            except BaseException as err:
+                future.set_exception(err)
+            else:
+                future.set_result(result)
+            del future, run, arguments
+            if isinstance(self._pace, Pace):
+                now = time.perf_counter()
+                with self._lock:
+                    self._pace.note(now, now - began)
+                    self._start()
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
