@@ -232,8 +232,8 @@ def test_the_run_goes_on_with_other_numbers_of_ranks_and_after_the_loss_of_a_nod
     check_delivered(run, expected, ["four", "three", "two"], starts)
     assert [len(run.delivered(name)) for name in ("four", "three", "two")] == [4, 3, 2]
     assert run.saved()["step"] == STEPS
-    # Gradients of three ranks are added up in another order than those of two, and Adam divides by their size: where one is
-    # next to nothing its rounding counts: 4e-4 was seen, the same each time. One step of Adam is 1e-3.
+    # Gradients of three ranks are added up in another order than those of two, and Adam divides by their size: where
+    # one is next to nothing its rounding counts: 4e-4 was seen, the same each time. One step of Adam is 1e-3.
     assert largest_difference(run.saved(), steady[0].saved()) < 1e-3
     assert metrics(output)["loss"] == pytest.approx(metrics(steady[1])["loss"], rel=1e-3)
 
