@@ -4,7 +4,7 @@ Reading is separate from order: which bytes are fetched together depends on wher
 batch's content depends on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from shardkit.stream.workers import Workers
 SAMPLE_FAULTS = (AudioError, FormatError, NotFoundError)
 
 Faults = list[tuple[int, ShardkitError]]  # place in the batch, and what is wrong there
+Task = Callable[[], Faults]
 
 
 @dataclass(slots=True)
@@ -123,6 +124,7 @@ def start_reading(
         of a sample are raised.
     """
     alone: list[tuple[int, Piece]] = []
+    near: list[Task] = []  # on this machine
     jobs: list[Future[Faults]] = []
     for index in indices:
         draw = plan.draws[index]
@@ -143,9 +145,29 @@ def start_reading(
             if shared is None:
                 alone.append((index, piece))
             else:
-                jobs.append(workers.submit(_fill_shared, shared, index, piece, buffers, fetcher))
-    jobs += [workers.submit(_fill, join, buffers, fetcher) for join in joined(alone)]
-    return jobs
+                task = partial(_fill_shared, shared, index, piece, buffers, fetcher)
+                if piece.catalog.tars[piece.shard].is_local:
+                    near.append(task)
+                else:
+                    jobs.append(workers.submit(task))
+    for join in joined(alone):
+        task = partial(_fill, join, buffers, fetcher)
+        if join.tar.is_local:
+            near.append(task)
+        else:
+            jobs.append(workers.submit(task))
+    return jobs + [workers.submit(_run_all, tasks) for tasks in _shares(near, 2 * workers.limit)]
+
+
+def _shares(tasks: Sequence[Task], number: int) -> Iterator[Sequence[Task]]:
+    """Yield the tasks in at most so many shares: handing one over takes as long as some tasks."""
+    size = max(1, -(-len(tasks) // number))
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
+
+
+def _run_all(tasks: Sequence[Task]) -> Faults:
+    return [fault for task in tasks for fault in task()]
 
 
 def _fill(join: Join, buffers: Buffers, fetcher: Fetcher) -> Faults:
