@@ -202,12 +202,12 @@ class Assembler:
         crop_s = self._options.crop_s
         longest = int(lengths.max()) if crop_s is None else round(crop_s * rate)
         shape = (count, self._options.channels, longest)
-        # Not cleared: each part is written once, by what is read into it or as the silence beside that.
+        # Not cleared: each part is written once, by what is read into it or as the silence beside that. Batches of
+        # whole samples are of many shapes, none of which would be asked for again.
+        empty = np.empty if crop_s is None else self._pool.empty
         return Buffers(
-            audio={name: self._pool.empty(shape, np.float32) for name in (PRIMARY, *self._audio_fields)},
-            arrays={
-                name: self._pool.empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()
-            },
+            audio={name: empty(shape, np.float32) for name in (PRIMARY, *self._audio_fields)},
+            arrays={name: empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},
             values={name: [None] * count for name in self._other_fields if name not in self._row_shapes},
             lengths=np.minimum(lengths, longest),
             sample_rate=rate,

@@ -47,6 +47,15 @@ def test_what_is_held_ahead_stays_within_the_memory(long, shuffle, memory):
     assert peak_of(stream, 12) < memory + in_hand + 2_000_000
 
 
+def test_whole_samples_of_many_lengths_do_not_pile_up(tmp_path):
+    """Each batch has another shape, and the memory of those that are gone is given back."""
+    audio = {f"{i:02d}.wav": (noise(i, RATE // 2 + 1_000 * i, 1), RATE) for i in range(60)}
+    manifest = write_source(tmp_path, "clips", [{"path": path} for path in audio], audio)
+    pack(locate(manifest), locate(tmp_path / "clips"), inputs=InputOptions(), options=PackOptions(workers=1))
+    stream = sk.Stream(sk.open(tmp_path / "clips"), batch_size=2, threads=1, shuffle="none", passes=1)
+    assert peak_of(stream, 30) < 10 * 2 * (RATE // 2 + 60_000) * 4
+
+
 def test_more_memory_is_used_where_it_helps(long):
     """Many threads need many samples to read, and small batches are then held in greater number."""
     options = {"crop": sk.RandomCrop(5.0), "batch_size": 1, "threads": 8}
