@@ -16,7 +16,7 @@ from shardkit.core.errors import AudioError, InputError
 
 Fallback: TypeAlias = Literal["keep", "skip", "raise"]
 FALLBACKS = ("keep", "skip", "raise")
-_NO_EVENTS = np.empty((0, 2), np.int64)
+NO_EVENTS = np.empty((0, 2), np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class Recording:
     sample_rate: int
     _: KW_ONLY
     energies: NDArray[np.float64] | None = None
-    events: NDArray[np.int64] = field(default_factory=lambda: _NO_EVENTS)
+    events: NDArray[np.int64] = field(default_factory=lambda: NO_EVENTS)
     section: tuple[int, int] | None = None
 
     @property

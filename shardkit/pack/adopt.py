@@ -20,7 +20,7 @@ from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import transcode
 from shardkit.core.checks import checked_seconds, is_number
 from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundError
-from shardkit.format.arrays import ArrayLayout
+from shardkit.format.arrays import ArrayLayout, read_array
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry, dump_index, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
@@ -41,7 +41,7 @@ from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extensi
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.jsontext import value_fault
 from shardkit.pack.options import OnError, check_split_name
-from shardkit.pack.sample import array_layout, audio_entry
+from shardkit.pack.sample import audio_entry
 from shardkit.storage.location import Location
 from shardkit.storage.store import is_folder, list_files, read_range, size, write_bytes
 
@@ -272,8 +272,10 @@ def _entry(extension: str, member: TarMember, data: bytes, where: str) -> Member
 
 
 def _array_layout(extension: str, data: bytes) -> ArrayLayout | None:
+    if kind_of_extension(extension) != "array":
+        return None
     try:
-        return array_layout(extension, data)
+        return read_array(data)[1]
     except FormatError:  # an array that can't be read without unpickling is adopted, and never read by shardkit
         return None
 

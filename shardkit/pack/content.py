@@ -7,12 +7,12 @@ while its file is at hand.
 import json
 
 from shardkit.core.errors import FormatError
-from shardkit.format.arrays import check_rows, read_array
+from shardkit.format.arrays import ArrayLayout, check_rows, read_array
 from shardkit.format.manifest import FieldKind
 
 
-def check_content(kind: FieldKind, data: bytes, *, hop_s: float | None, where: str) -> None:
-    """Raise unless the bytes of a member are what its kind says.
+def check_content(kind: FieldKind, data: bytes, *, hop_s: float | None, where: str) -> ArrayLayout | None:
+    """Raise unless the bytes of a member are what its kind says; of an array, return where its rows lie.
 
     Args:
         kind: Kind of its field; audio is checked as it is encoded, binary members hold anything.
@@ -24,8 +24,8 @@ def check_content(kind: FieldKind, data: bytes, *, hop_s: float | None, where: s
         FormatError: Not a plain ``.npy`` array, no rows for its hop, not JSON, or not text in UTF-8.
     """
     if kind == "array":
-        _check_array(data, hop_s, where)
-    elif kind == "json":
+        return _check_array(data, hop_s, where)
+    if kind == "json":
         try:
             json.loads(data)
         except (ValueError, RecursionError) as err:
@@ -35,10 +35,13 @@ def check_content(kind: FieldKind, data: bytes, *, hop_s: float | None, where: s
             data.decode()
         except UnicodeDecodeError as err:
             raise FormatError(f"{where}: not UTF-8 at byte {err.start}; save it as UTF-8") from err
+    return None
 
 
-def _check_array(data: bytes, hop_s: float | None, where: str) -> None:
+def _check_array(data: bytes, hop_s: float | None, where: str) -> ArrayLayout | None:
     try:
-        check_rows(read_array(data)[0], hop_s)
+        array, layout = read_array(data)
+        check_rows(array, hop_s)
     except FormatError as err:
         raise FormatError(f"{where}: {err}") from err
+    return layout

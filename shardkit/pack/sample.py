@@ -9,7 +9,7 @@ from typing import Any
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.transcode import Encoded, transcode
 from shardkit.core.errors import AudioError, InputError
-from shardkit.format.arrays import ArrayLayout, read_array
+from shardkit.format.arrays import ArrayLayout
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry
 from shardkit.format.tar import TarWriter
@@ -29,7 +29,7 @@ INTERVAL_SLACK_S = 0.05
 class Prepared:
     """A sample ready to be written: (field, extension, bytes, index facts) of each member."""
 
-    members: tuple[tuple[str, str, bytes, AudioEntry | None], ...]
+    members: tuple[tuple[str, str, bytes, AudioEntry | ArrayLayout | None], ...]
     intervals: tuple[tuple[str, int, int], ...]
     num_clipped: int
     duration_s: float
@@ -50,7 +50,7 @@ def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, 
 
 def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, float]) -> Prepared:
     primary = encode(item.location, options)
-    members: list[tuple[str, str, bytes, AudioEntry | None]] = [
+    members: list[tuple[str, str, bytes, AudioEntry | ArrayLayout | None]] = [
         (PRIMARY, primary.extension, primary.data, audio_entry(primary))
     ]
     clipped = primary.num_clipped
@@ -63,8 +63,8 @@ def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, fl
             clipped += stem.num_clipped
         else:
             data = read_bytes(location)
-            check_content(kind, data, hop_s=hops_s.get(name), where=f"field {name!r}, {location}")
-            members.append((name, f"{name}.{extension}", data, None))
+            layout = check_content(kind, data, hop_s=hops_s.get(name), where=f"field {name!r}, {location}")
+            members.append((name, f"{name}.{extension}", data, layout))
     intervals = _intervals_in_samples(item, primary)
     members.append((JSON_FIELD, "json", _json_member(item, hops_s), None))
     return Prepared(tuple(members), intervals, clipped, primary.facts.frames / primary.facts.sample_rate)
@@ -73,16 +73,16 @@ def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, fl
 def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s: Mapping[str, float]) -> IndexRow:
     """Append a sample's members to the tar and return its index row."""
     members = {}
-    for field, extension, data, audio in prepared.members:
+    for field, extension, data, facts in prepared.members:
         placed = tar.add(f"{item.key}.{extension}", data)
         members[field] = MemberEntry(
             extension=extension,
             offset=placed.offset,
             size=placed.size,
             xxh3=member_hash(data),
-            audio=audio,
+            audio=facts if isinstance(facts, AudioEntry) else None,
             hop_s=hops_s.get(field),
-            array=array_layout(extension, data),
+            array=facts if isinstance(facts, ArrayLayout) else None,
         )
     return IndexRow(
         key=item.key,
@@ -91,11 +91,6 @@ def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s:
         intervals=prepared.intervals,
         metadata=item.metadata,
     )
-
-
-def array_layout(extension: str, data: bytes) -> ArrayLayout | None:
-    """Return where the rows of an array member lie; None for other members, and where they can't be told apart."""
-    return read_array(data)[1] if kind_of_extension(extension) == "array" else None
 
 
 def encode(location: Location, options: TranscodeOptions) -> Encoded:

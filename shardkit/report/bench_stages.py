@@ -79,7 +79,7 @@ def read_crops(crops: Sequence[AudioPiece], *, in_flight: int, seconds: float) -
 
     def fetch(number: int) -> tuple[float, int]:
         crop, began = crops[number % len(crops)], time.perf_counter()
-        data = read_range(crop.catalog.tars[crop.shard], crop.lo, crop.hi)
+        data = read_range(crop.tar, crop.lo, crop.hi)
         latency = time.perf_counter() - began
         if number < KEEP_CROPS and number * len(data) < KEEP_BYTES:
             kept[number] = data

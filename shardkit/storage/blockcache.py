@@ -16,7 +16,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import get_ident
 from typing import NamedTuple
 
 from xxhash import xxh3_128_hexdigest
@@ -62,7 +61,7 @@ class BlockCache:
     def __init__(self, folder: str | os.PathLike[str], limit_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
         self._folder = Path(folder).absolute()
         self._geometry = geometry.choose(self._folder, limit_bytes, block_bytes)
-        self._counts: dict[int, tuple[int, int, int]] = {}  # thread -> (hits, misses, bytes); only that one writes it
+        self._served, self._fetched = Traffic(), Traffic()  # of blocks
         self._paused_until = 0.0
         self._warned = False
         try:
@@ -102,7 +101,6 @@ class BlockCache:
             )
         parts: list[memoryview] = []
         missing: list[_Block] = []
-        hits = served = 0
         for block in self._blocks(start, stop, identity, size):
             data = load(f"{block.folder}/{block.name}", block.stop - block.start, block.label)
             if data is None:
@@ -113,26 +111,25 @@ class BlockCache:
                 missing = []
             part = data[max(0, start - block.start) : stop - block.start]
             parts.append(part)
-            hits, served = hits + 1, served + len(part)
+            self._served.add(len(part))
         if missing:
             parts.append(self._fetch(location, missing, start, stop, size, traffic))
-        self._count(hits, 0, served)
         return b"".join(parts)
 
     @property
     def hits(self) -> int:
         """Blocks that were read from the cache."""
-        return sum(hits for hits, _, _ in list(self._counts.values()))
+        return self._served.requests
 
     @property
     def misses(self) -> int:
         """Blocks that were fetched."""
-        return sum(misses for _, misses, _ in list(self._counts.values()))
+        return self._fetched.requests
 
     @property
     def bytes_served(self) -> int:
         """Bytes delivered from the cache."""
-        return sum(served for _, _, served in list(self._counts.values()))
+        return self._served.bytes_read
 
     def __repr__(self) -> str:
         return f"BlockCache({str(self._folder)!r}, hits={self.hits:,}, misses={self.misses:,})"
@@ -154,8 +151,8 @@ class BlockCache:
         """Return what is wanted of adjacent blocks, after fetching them by one request and storing each."""
         lo, hi = blocks[0].start, blocks[-1].stop
         data = memoryview(read_range(location, lo, hi, expected_size=size, traffic=traffic))
-        self._count(0, len(blocks), 0)
         for block in blocks:
+            self._fetched.add(block.stop - block.start)
             self._store(block, data[block.start - lo : block.stop - lo])
         return data[max(start, lo) - lo : min(stop, hi) - lo]
 
@@ -184,8 +181,3 @@ class BlockCache:
                 self._folder,
                 reason,
             )
-
-    def _count(self, hits: int, misses: int, served: int) -> None:
-        thread = get_ident()
-        so_far = self._counts.get(thread, (0, 0, 0))
-        self._counts[thread] = (so_far[0] + hits, so_far[1] + misses, so_far[2] + served)

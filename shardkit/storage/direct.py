@@ -29,6 +29,7 @@ from urllib3.exceptions import (
 from shardkit.core.errors import StorageError
 from shardkit.storage.answers import Part, WrongAnswerError, find_part
 from shardkit.storage.connections import Target, UnsuitableError
+from shardkit.storage.faults import TRANSIENT
 from shardkit.storage.location import Location
 from shardkit.storage.versions import Versions, wrong_size
 
@@ -36,7 +37,7 @@ MAX_DISCARDED = 64 << 20  # bytes before a range, of a server that ignores range
 _CHUNK = 1 << 20  # read at once of what is thrown away
 _MAX_FAILURE = 64 << 10  # bytes read of the body of a refusal
 _GIVE_UP_AFTER = 3  # refusals in a row that fsspec's client could do without
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})  # as in faults.TRANSIENT
+_TRANSIENT = frozenset(int(mark) for mark in TRANSIENT if mark.isdigit())
 _ONCE: dict[str, Any] = {
     **{"preload_content": False, "decode_content": False, "redirect": False, "retries": False},
     "assert_same_host": False,  # a proxy is asked for the URLs of others

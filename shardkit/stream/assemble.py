@@ -17,7 +17,7 @@ from shardkit.stream.faults import FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import check_fields, row_shapes
 from shardkit.stream.neighbours import NeighbourReads
-from shardkit.stream.plan import BatchPlan, Draw, Planner, Source
+from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_names
 from shardkit.stream.pool import ArrayPool
 from shardkit.stream.reader import Buffers, Faults, start_reading
 from shardkit.stream.targets import IntervalRows, LabelRows
@@ -85,7 +85,8 @@ class Assembler:
         self._fetcher = fetcher
         self._pool = ArrayPool()
         self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
-        self.mask_names = _mask_names(sources, options.mask_names)
+        names = options.mask_names
+        self.mask_names = () if names == () else interval_names(sources, names or (), "mask_names")
         self._audio_fields, self._other_fields = check_fields(sources, options.fields)
         self._row_shapes = row_shapes(sources, self._other_fields, options.crop_s)
         self._metadata = {name: _metadata_columns(sources, name) for name in options.metadata}
@@ -252,14 +253,6 @@ class Assembler:
 
     def _rate(self, draw: Draw) -> int:
         return int(self._sources[draw.source].catalog.fields[PRIMARY].sample_rate[draw.row])
-
-
-def _mask_names(sources: Sequence[Source], names: Sequence[str] | None) -> tuple[str, ...]:
-    known = tuple(dict.fromkeys(name for source in sources for name in source.view.manifest.interval_names))
-    for name in names or ():
-        if name not in known:
-            raise InputError(f"mask_names: no interval is called {name!r}; there is {', '.join(known) or 'none'}")
-    return known if names is None else tuple(dict.fromkeys(names))
 
 
 def _metadata_columns(sources: Sequence[Source], name: str) -> list[Any]:

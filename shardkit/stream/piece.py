@@ -14,6 +14,7 @@ from shardkit.core.errors import CorruptDataError, FormatError, ShardkitError
 from shardkit.format.arrays import ArrayLayout, check_rows, read_array, rows_between
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY
+from shardkit.storage.location import Location
 from shardkit.stream.catalog import Catalog, FieldColumns, located
 
 _LOG = logging.getLogger("shardkit")
@@ -38,6 +39,11 @@ class Piece:
     def shard(self) -> int:
         """The number of the shard that holds it."""
         return int(self.catalog.shard_of_row[self.row])
+
+    @property
+    def tar(self) -> Location:
+        """The tar that holds it."""
+        return self.catalog.tars[self.shard]
 
     @property
     def offset(self) -> int:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from shardkit.audio.resample import check_mix
 from shardkit.core.checks import checked_whole
-from shardkit.core.crops import Crop, Recording
+from shardkit.core.crops import NO_EVENTS, Crop, Recording
 from shardkit.core.errors import AudioError, InputError
 from shardkit.core.order import MixedOrder, OnePassOrder, substitute_rows
 from shardkit.core.random import hash_int, key_of, uniform
@@ -196,7 +196,7 @@ class Planner:
                 int(audio.sample_rate[row]),
                 section=section,
                 energies=audio.energies(row) if crop.needs_loudness else None,
-                **({} if events is None else {"events": events.bounds(row)}),
+                events=NO_EVENTS if events is None else events.bounds(row),
             )
             first = crop.place(recording, chances[0])
             if first is None:
@@ -279,14 +279,21 @@ def check_crop(sources: Sequence[Source], crop: Crop | None, *, sample_rate: int
         )
 
 
-def _check_intervals(sources: Sequence[Source], crop: Crop) -> None:
-    if crop.interval_names is None:
-        return
-    known = dict.fromkeys(name for source in sources for name in source.view.manifest.interval_names)
-    for name in crop.interval_names:
+def interval_names(sources: Sequence[Source], names: Sequence[str], what: str) -> tuple[str, ...]:
+    """Return some names of the sources' intervals, each once, or all names if there are none given.
+
+    Raises:
+        InputError: No source has intervals of such a name; ``what`` says who asked.
+    """
+    known = tuple(dict.fromkeys(name for source in sources for name in source.view.manifest.interval_names))
+    for name in names:
         if name not in known:
-            raise InputError(f"crop: no interval is called {name!r}; there is {', '.join(known) or 'none'}")
-    if not known:
+            raise InputError(f"{what}: no interval is called {name!r}; there is {', '.join(known) or 'none'}")
+    return tuple(dict.fromkeys(names)) or known
+
+
+def _check_intervals(sources: Sequence[Source], crop: Crop) -> None:
+    if crop.interval_names is not None and not interval_names(sources, crop.interval_names, "crop"):
         raise InputError(
             f"crop: no source has intervals, which {type(crop).__name__} needs here; pack them with the data"
         )

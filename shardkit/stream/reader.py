@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from shardkit.audio.resample import mix_channels, resample
 from shardkit.core.errors import AudioError, FormatError, NotFoundError, ShardkitError
+from shardkit.storage.location import Location
 from shardkit.stream.fetch import Fetcher, Join, joined
 from shardkit.stream.neighbours import NeighbourReads, SharedRead
 from shardkit.stream.piece import AudioPiece, Piece, pieces_of
@@ -124,7 +125,7 @@ def start_reading(
         of a sample are raised.
     """
     alone: list[tuple[int, Piece]] = []
-    near: list[Task] = []  # on this machine
+    tasks: list[tuple[Location, Task]] = []
     jobs: list[Future[Faults]] = []
     for index in indices:
         draw = plan.draws[index]
@@ -145,18 +146,11 @@ def start_reading(
             if shared is None:
                 alone.append((index, piece))
             else:
-                task = partial(_fill_shared, shared, index, piece, buffers, fetcher)
-                if piece.catalog.tars[piece.shard].is_local:
-                    near.append(task)
-                else:
-                    jobs.append(workers.submit(task))
-    for join in joined(alone):
-        task = partial(_fill, join, buffers, fetcher)
-        if join.tar.is_local:
-            near.append(task)
-        else:
-            jobs.append(workers.submit(task))
-    return jobs + [workers.submit(_run_all, tasks) for tasks in _shares(near, 2 * workers.limit)]
+                tasks.append((piece.tar, partial(_fill_shared, shared, index, piece, buffers, fetcher)))
+    tasks += [(join.tar, partial(_fill, join, buffers, fetcher)) for join in joined(alone)]
+    near = [task for tar, task in tasks if tar.is_local]
+    jobs += [workers.submit(task) for tar, task in tasks if not tar.is_local]
+    return jobs + [workers.submit(_run_all, share) for share in _shares(near, 2 * workers.limit)]
 
 
 def _shares(tasks: Sequence[Task], number: int) -> Iterator[Sequence[Task]]:
