@@ -26,7 +26,7 @@ Coded form, version 2; numbers are LEB128 varints unless a width is given:
 A column is as in ``columns``. Version 1 is that of FLAC (``seektable``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -90,6 +90,14 @@ class PointTable:
             first=int(self.positions[first]),
             after=None if at_end else int(self.positions[after]),
         )
+
+    def first_points(self, count: int, data: memoryview) -> Self:
+        """Return the table without the points after the first ``count``; ``data`` is the whole member."""
+        checks = None
+        if self.checks is not None:  # what followed the last of them goes up to the end now
+            last = checksum(data[self.offsets[count - 1] : self.end])
+            checks = np.append(self.checks[: count - 1], np.uint16(last))
+        return replace(self, positions=self.positions[:count], offsets=self.offsets[:count], checks=checks)
 
     def check(self, data: memoryview, lo: int) -> None:
         """Raise unless the bytes from one point to another are those that were packed.

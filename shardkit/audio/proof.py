@@ -7,7 +7,6 @@ lead-in, a decoder's state is that of the full decode, so what it decodes beyond
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
@@ -86,10 +85,7 @@ class Proof:
             self._next += 1
         # The end may be trimmed, so that samples which only the last points could give are none.
         if self.table is not None and self._next < len(self._starts):
-            positions, offsets = self.table.positions[: self._next], self.table.offsets[: self._next]
-            self.table = replace(self.table, positions=positions, offsets=offsets)
-        if self._next < 2:
-            self.table = None
+            self.table = self.table.first_points(self._next, self._data) if self._next >= 2 else None
 
     def _check(self, expected: Native) -> None:
         start = self._starts[self._next]

@@ -244,6 +244,27 @@ def test_a_proof_needs_every_bit(member):
         assert proof.failed_at <= sample
 
 
+def test_points_past_the_trimmed_end_are_left_out(member):
+    """And what is left is a whole table: it reads back, and its last checksum is of all that follows."""
+    known, data, _ = member
+    whole = np.concatenate(list(read_blocks(data, known.facts, 1 << 20)))
+    num_points = len(known.seek_table.offsets) - 2
+    cut = int(known.seek_table.exact_from()[num_points])
+    proof = Proof(data, known.facts, known.seek_table, known.setup)
+    list(proof.watch(iter([whole[:cut]])))
+    assert len(proof.table.offsets) == num_points
+    table = PointTable.from_bytes(proof.table.to_bytes())
+    shorter = replace(known, facts=replace(known.facts, frames=cut), seek_table=table)
+    lo, hi = byte_range(shorter, cut - RATE, cut)
+    assert hi == table.end
+    found = decode(shorter, data[lo:hi], lo, cut - RATE, cut)
+    assert found.tobytes() == np.ascontiguousarray(whole[cut - RATE : cut].T).tobytes()
+    damaged = bytearray(data[lo:hi])
+    damaged[-9] ^= 4
+    with pytest.raises(AudioError, match="at bytes"):
+        decode(shorter, bytes(damaged), lo, cut - RATE, cut)
+
+
 def strip(data, num_frames):
     """Return an MP3 without its first frames."""
     start = mp3.first_frame(data)
