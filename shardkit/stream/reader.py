@@ -141,7 +141,8 @@ def start_reading(
                 jobs.append(_done([(index, err)]))
                 continue
             planned = [(piece, None) for piece in pieces]
-        buffers.clear_but(index, [piece.field for piece, _ in planned])
+        if len(planned) < len(fields):
+            buffers.clear_but(index, [piece.field for piece, _ in planned])
         for piece, shared in planned:
             if shared is None:
                 alone.append((index, piece))

@@ -296,20 +296,30 @@ class Stream:
             check_unchanged((self.rank, self.world_size))
         end = self.end_of_iteration(position) if end is None else end
         neighbours = self._neighbour_reads(position, step, end)
+        plans = self._planner.plans(
+            position,
+            step=step,
+            end=end,
+            rank=self.rank,
+            world_size=self.world_size,
+            batch_size=self.batch_size,
+        )
         pending: deque[Pending] = deque()
         failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
         ahead = 1
         with self._workers() as workers:
             try:
                 while True:
-                    while len(pending) < ahead and failed is None and (end is None or position < end):
+                    while len(pending) < ahead and failed is None:
                         try:
-                            pending.append(self._begin(position, workers, neighbours))
+                            plan = next(plans, None)
+                            if plan is None:
+                                break
+                            pending.append(self._assembler.begin(plan, workers, neighbours))
                         except ShardkitError as err:
                             failed = err
                             break
                         ahead = self._batches_ahead(pending[-1], workers.limit)
-                        position += step * self.global_batch_size
                     if pending:
                         batch = self._finish(pending[0])
                         pending.popleft()
@@ -419,10 +429,6 @@ class Stream:
     def _workers(self) -> Workers:
         pace = Pace(cores=available_cores(), most=self._threads) if self._paced else self._threads
         return Workers(pace, most=self._threads)
-
-    def _begin(self, position: int, workers: Workers, neighbours: NeighbourReads | None) -> Pending:
-        plan = self._planner.plan(position, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size)
-        return self._assembler.begin(plan, workers, neighbours)
 
     def _batches_ahead(self, pending: Pending, jobs_at_once: int) -> int:
         """Return how many batches of this size may be under way within the memory bound."""
