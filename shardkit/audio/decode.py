@@ -8,7 +8,7 @@ whole member. What is read is checked: WAV by checksums of the index, FLAC and V
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,9 +110,7 @@ def decode(
     data_start: int,
     start: int,
     stop: int,
-    *,
     needed: Needed | None = None,
-    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return samples [start, stop), decoded from the bytes that ``byte_range`` names or more.
 
@@ -123,19 +121,48 @@ def decode(
         start: First sample.
         stop: One past the last sample.
         needed: What ``needed_for`` says of these samples, where it is known already.
-        out: Where to put the samples, (channel, time); None: into a new, contiguous array.
 
     Returns:
-        PCM, full scale 1, (channel, time). Floats keep values beyond full scale.
+        PCM, full scale 1, (channel, time), contiguous. Floats keep values beyond full scale.
 
     Raises:
         InputError: [start, stop) is empty or not within the recording.
         AudioError: The bytes are damaged or too few.
         FormatError: What is known of the member contradicts its size.
     """
-    if needed is None:
-        needed = needed_for(member, start, stop)
-    return pcm.to_float32(_decode_native(member, data, data_start, start, stop, needed), out)
+    return pcm.to_float32(_decode_native(member, data, data_start, start, stop, needed))
+
+
+def decode_into(
+    out: NDArray[Any],
+    member: AudioMember,
+    data: bytes | memoryview,
+    data_start: int,
+    start: int,
+    stop: int,
+    needed: Needed | None = None,
+) -> None:
+    """Do what ``decode`` does, into an array of float32 or int16.
+
+    Args:
+        out: Where to put the samples, (channel, time). As int16 they have a full scale of 2**15: times 2**-15 they are
+            those of float32.
+        member: As for ``decode``, and so on.
+        data: Bytes of the member from ``data_start`` on.
+        data_start: Offset of ``data`` in the member.
+        start: First sample.
+        stop: One past the last sample.
+        needed: What ``needed_for`` says of these samples, where it is known already.
+
+    Raises:
+        AudioError: As ``decode``, or int16 can't hold what was recorded.
+        InputError, FormatError: As ``decode``.
+    """
+    block = _decode_native(member, data, data_start, start, stop, needed)
+    if out.dtype == np.int16:
+        pcm.to_int16(block, out)
+    else:
+        pcm.to_float32(block, out)
 
 
 def decode_pcm(
@@ -154,13 +181,15 @@ def decode_pcm(
     bit_depth = member.facts.bit_depth
     if bit_depth is None:
         raise AudioError(f"{member.facts.codec} holds no integer PCM")
-    block = _decode_native(member, data, data_start, start, stop, needed_for(member, start, stop))
+    block = _decode_native(member, data, data_start, start, stop, None)
     return np.array(pcm.right_justify(block, bit_depth).T, order="C")  # a copy: the block may be the caller's bytes
 
 
 def _decode_native(
-    member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int, needed: Needed
+    member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int, needed: Needed | None
 ) -> pcm.Native:
+    if needed is None:
+        needed = needed_for(member, start, stop)
     lo, hi = needed.lo, needed.hi
     if not data_start <= lo or data_start + len(data) < hi:
         raise AudioError(

@@ -96,6 +96,26 @@ def _stereo_to_float32(block: NDArray[np.int16], out: NDArray[np.float32]) -> No
     np.multiply(out, np.float32(2.0**-31), out=out)
 
 
+def to_int16(block: Native, out: NDArray[np.int16]) -> None:
+    """Put integers of up to 16 bits where they shall go, full scale 2**15; times 2**-15 they are ``to_float32``'s.
+
+    Args:
+        block: (time, channel).
+        out: Where to put them, (channel, time).
+
+    Raises:
+        AudioError: The block holds more than 16 bits, or floats.
+    """
+    if block.dtype != np.int16:
+        raise AudioError("samples of more than 16 bits can't be delivered as int16; ask for float32")
+    if block.shape[1] == 2 and block.flags.c_contiguous and _LITTLE_ENDIAN:
+        pairs = block.view(np.int32).reshape(-1)
+        out[0] = pairs  # the lower half
+        out[1] = pairs >> 16
+    else:
+        out[...] = block.T
+
+
 def to_float64(block: Native) -> NDArray[np.float64]:
     """Return samples in [-1, 1) without any rounding, (time, channel)."""
     scale = _SCALE.get(block.dtype)

@@ -73,7 +73,7 @@ class FieldColumns:
         codec = self._codec.of(row)
         coded = self._column("seek_table")[row].as_py() if with_table else None
         table = None if coded is None else read_table(coded, codec)
-        bit_depth, data_offset = int(self._bit_depth[row]), int(self._data_offset[row])
+        bit_depth, data_offset = int(self.bit_depth[row]), int(self._data_offset[row])
         return AudioMember(
             AudioFacts(
                 codec,
@@ -98,7 +98,8 @@ class FieldColumns:
         return _Words(self._column("sample_format"))
 
     @cached_property
-    def _bit_depth(self) -> NDArray[np.int64]:
+    def bit_depth(self) -> NDArray[np.int16]:
+        """Bits of the recorded integers, (row,); -1 for floats, lossy codecs and where absent."""
         return self._integers("bit_depth", absent=_NONE, dtype=np.int16)
 
     @cached_property

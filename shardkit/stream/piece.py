@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from shardkit.audio.decode import AudioMember, Needed, decode, needed_for
+from shardkit.audio.decode import AudioMember, Needed, decode, decode_into, needed_for
 from shardkit.core.errors import AudioError, CorruptDataError, FormatError, ShardkitError
 from shardkit.format.arrays import ArrayLayout, check_rows, read_array, rows_between
 from shardkit.format.hashing import member_hash
@@ -135,17 +135,17 @@ class AudioPiece(Piece):
         needed = needed_for(member, self.start, self.stop)
         return replace(self, member=member, needed=needed, lo=self.offset, hi=self.offset + member.size)
 
-    def value(self, data: bytes | memoryview, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Return the samples, (channel, time); see ``Piece.value``.
-
-        Args:
-            data: The bytes.
-            out: Where to put the samples, (channel, time); None: into a new array.
-        """
+    def value(self, data: bytes | memoryview) -> NDArray[np.float32]:
+        """Return the samples, (channel, time); see ``Piece.value``."""
         self.check_whole(data)
-        data_start = self.lo - self.offset
+        with located(self.catalog, self.field, self.row):
+            return decode(self.member, data, self.lo - self.offset, self.start, self.stop, self.needed)
+
+    def put(self, data: bytes | memoryview, out: NDArray[Any]) -> None:
+        """Put the samples where they shall go, (channel, time) of float32 or int16; else as ``value``."""
+        self.check_whole(data)
         try:
-            return decode(self.member, data, data_start, self.start, self.stop, needed=self.needed, out=out)
+            decode_into(out, self.member, data, self.lo - self.offset, self.start, self.stop, self.needed)
         except (AudioError, FormatError) as err:
             raise located_error(err, self.catalog, self.field, self.row) from err
 
