@@ -18,6 +18,7 @@ from shardkit.audio.checks import CheckTable
 from shardkit.audio.facts import TABLED_CODECS, AudioFacts, reads_ranges
 from shardkit.audio.flac_decode import decode_frames
 from shardkit.audio.flac_header import begins_frame
+from shardkit.audio.flac_trim import only_frames
 from shardkit.audio.points import PointTable
 from shardkit.audio.seektable import SeekTable
 from shardkit.audio.slices import read_slice
@@ -238,8 +239,11 @@ def _decode_flac(member: AudioMember, part: memoryview, start: int, stop: int, n
     info = table.stream_info(facts.sample_rate, facts.channels, facts.bit_depth)
     if not begins_frame(part, number, info.sample_rate, info.channels, info.bit_depth, variable=table.variable):
         raise AudioError(f"damaged: no FLAC frame of sample {first} at byte {lo}, or not the member that was indexed")
+    if not table.variable:
+        part, first, after = only_frames(part, info, (first, after), (start, stop))
     try:
-        # All frames that were read are decoded, the last one's surplus too: only then a short count betrays a bad one.
+        # All samples of these frames are asked for, the last one's surplus too: only then a short count betrays a bad
+        # frame.
         return decode_frames(part, info, after - first)[start - first : stop - first]
     except AudioError as err:
         raise AudioError(f"samples {first} to {after} at bytes {lo} to {hi}: {err}") from err
