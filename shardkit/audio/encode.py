@@ -10,6 +10,9 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
+from shardkit.audio import probe
+from shardkit.audio.decode import AudioMember
+from shardkit.audio.flac import layout_of
 from shardkit.audio.pcm import Native, to_wav
 from shardkit.audio.wav import pad, write_header
 from shardkit.audio.whole import SequentialFile
@@ -26,8 +29,8 @@ class Encoder(Protocol):
     def write(self, block: Native) -> None:
         """Take the next samples, (time, channel)."""
 
-    def finish(self) -> bytes:
-        """Return the file."""
+    def finish(self) -> tuple[bytes, AudioMember]:
+        """Return the file, and what a reader must know of it."""
 
 
 class FlacEncoder:
@@ -49,7 +52,7 @@ class FlacEncoder:
                 f"FLAC can't hold {channels} channels at {sample_rate} Hz (at most {MAX_FLAC_CHANNELS}, "
                 f"{MAX_FLAC_RATE} Hz): choose --codec wav, or --codec keep"
             )
-        self._buffer = io.BytesIO()
+        self._buffer = _Written()
         try:
             self._file = SequentialFile(
                 self._buffer,
@@ -77,10 +80,24 @@ class FlacEncoder:
                 f"choose --codec wav, or --codec keep"
             ) from err
 
-    def finish(self) -> bytes:
-        """Return the file; libFLAC fills in STREAMINFO, the MD5 included, on closing."""
+    def finish(self) -> tuple[bytes, AudioMember]:
+        """Return the file, and what a reader must know of it; libFLAC fills in STREAMINFO, the MD5 too, on closing."""
         self._file.close()
-        return self._buffer.getvalue()
+        data = self._buffer.getvalue()
+        return data, probe.flac_member(layout_of(data, self._buffer.offsets))
+
+
+class _Written:
+    """A file in memory that knows where each write began: libFLAC writes frame by frame."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self.offsets: list[int] = []
+        self.tell, self.seek, self.getvalue = self._buffer.tell, self._buffer.seek, self._buffer.getvalue
+
+    def write(self, data: bytes) -> int:
+        self.offsets.append(self.tell())
+        return self._buffer.write(data)
 
 
 class WavEncoder:
@@ -101,8 +118,9 @@ class WavEncoder:
         """Take the next samples, (time, channel), in the native dtype of the format."""
         self._parts.append(to_wav(block, self._sample_format))
 
-    def finish(self) -> bytes:
-        """Return the file."""
+    def finish(self) -> tuple[bytes, AudioMember]:
+        """Return the file, and what a reader must know of it."""
         data_bytes = sum(map(len, self._parts))
         header = write_header(self._sample_format, self._rate, self._channels, data_bytes)
-        return b"".join([header, *self._parts, pad(data_bytes)])
+        data = b"".join([header, *self._parts, pad(data_bytes)])
+        return data, probe.inspect(data)

@@ -96,6 +96,11 @@ def _stereo_to_float32(block: NDArray[np.int16], out: NDArray[np.float32]) -> No
     np.multiply(out, np.float32(2.0**-31), out=out)
 
 
+def full_scale(dtype: np.dtype[Any]) -> float:
+    """Return what a sample of a native block has to be divided by to lie in [-1, 1)."""
+    return 1.0 / _SCALE.get(dtype, 1.0)
+
+
 def to_float64(block: Native) -> NDArray[np.float64]:
     """Return samples in [-1, 1) without any rounding, (time, channel)."""
     scale = _SCALE.get(block.dtype)

@@ -75,10 +75,10 @@ def transcode(source: Path | bytes | memoryview | BinaryIO, options: TranscodeOp
     """
     data = _read(source)
     try:
-        member = probe.inspect(data)
+        member = probe.inspect(data, checks=False)
         probe.check_not_empty(member.facts)
         decided = plan(member.facts, options)
-        return _keep(data, member) if decided.keep else _write(data, member, decided, options)
+        return _keep(data, probe.with_checks(member, data)) if decided.keep else _write(data, member, decided, options)
     except AudioError as err:
         advice = "; copy it again from where it came" if str(err).startswith("truncated") else ""
         raise AudioError(f"{name}: {err}{advice}") from err
@@ -104,7 +104,7 @@ def _keep(data: bytes, member: AudioMember) -> Encoded:
     proof = Proof(data, facts, table, setup)
     blocks = read_blocks(member, data)
     for block in proof.watch(_checked_md5(blocks, data, facts) if facts.codec == "flac" else blocks):
-        meter.feed(pcm.to_float32(block).T)
+        meter.feed(block)
     loudness = meter.finish()
     probe.check_count(facts, loudness.frames, data)
     member = replace(member, facts=replace(facts, frames=loudness.frames))
@@ -137,14 +137,14 @@ def _write(data: bytes, member: AudioMember, decided: Plan, options: TranscodeOp
     encoder = _encoder(decided, options)
     meter = LoudnessMeter(decided.sample_rate, decided.channels)
     for block in reshaper.run(read_blocks(member, data)):
-        meter.feed(pcm.to_float32(block).T)
+        meter.feed(block)
         encoder.write(block)
     probe.check_count(facts, reshaper.frames_in, data)
     loudness = meter.finish()
-    encoded = encoder.finish()
     if not loudness.frames:
         raise AudioError(f"nothing is left of its {reshaper.frames_in} samples at {decided.sample_rate} Hz")
-    return _encoded(encoded, probe.inspect(encoded), loudness, reshaper.num_clipped, reshaper.frames_in)
+    encoded, stored = encoder.finish()
+    return _encoded(encoded, stored, loudness, reshaper.num_clipped, reshaper.frames_in)
 
 
 def _encoder(decided: Plan, options: TranscodeOptions) -> Encoder:
