@@ -55,7 +55,7 @@ def probe(source: bytes | memoryview | Path) -> AudioFacts:
     data = read_file(source) if isinstance(source, Path) else source
     member = inspect(data)
     facts = member.facts
-    check_not_empty(facts)
+    check_not_empty(facts.frames)
     if facts.codec == "flac":
         # The scan sees frame headers; a cut within the last frame shows when that is decoded.
         decode(member, data, 0, facts.frames - 1, facts.frames)
@@ -120,13 +120,13 @@ def read_file(path: Path) -> bytes:
         raise NotFoundError(f"{path}: {found}") from err
 
 
-def check_not_empty(facts: AudioFacts) -> None:
+def check_not_empty(frames: int) -> None:
     """Raise if a recording has no samples.
 
     Raises:
         AudioError: It has none.
     """
-    if not facts.frames:
+    if not frames:
         raise AudioError("it holds no samples; record it anew, or leave it out")
 
 
@@ -140,7 +140,7 @@ def check_count(facts: AudioFacts, frames: int, data: bytes | memoryview) -> Non
     unclaimed = start is not None and mp3.claimed_frames(data, start) is None
     if frames != facts.frames and not unclaimed:
         raise AudioError(f"truncated or damaged: header says {facts.frames} samples, {frames} decoded")
-    check_not_empty(replace(facts, frames=frames))
+    check_not_empty(frames)
 
 
 def flac_member(layout: flac.FlacLayout) -> AudioMember:

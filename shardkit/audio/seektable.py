@@ -104,7 +104,7 @@ class SeekTable:
         parts = [bytes([VERSION, _VARIABLE if self.variable else 0])]
         fields = (self.frames, int(self.offsets[0]), self.min_block, self.max_block, num_points)
         parts += [write_varint(value) for value in fields]
-        parts.append(write_column(np.diff(self.offsets, append=self.end)))
+        parts.append(write_column(np.append(self.offsets[1:], self.end) - self.offsets))
         if self.variable:
             parts.append(write_column(np.diff(self.samples)))
         else:

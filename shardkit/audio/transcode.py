@@ -76,7 +76,7 @@ def transcode(source: Path | bytes | memoryview | BinaryIO, options: TranscodeOp
     data = _read(source)
     try:
         member = probe.inspect(data, checks=False)
-        probe.check_not_empty(member.facts)
+        probe.check_not_empty(member.facts.frames)
         decided = plan(member.facts, options)
         return _keep(data, probe.with_checks(member, data)) if decided.keep else _write(data, member, decided, options)
     except AudioError as err:

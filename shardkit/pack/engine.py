@@ -69,6 +69,16 @@ def run_jobs(
         progress.close()
 
 
+def job_threads(num_jobs: int, workers: int) -> list[int]:
+    """Return how many threads each job is worth, so that there is work for all when fewer jobs are left than workers.
+
+    >>> job_threads(1, 4), job_threads(5, 4), job_threads(8, 4)
+    ([4], [1, 1, 1, 1, 4], [1, 1, 1, 1, 1, 1, 1, 1])
+    """
+    num_last = num_jobs % workers
+    return [1] * (num_jobs - num_last) + [-(-workers // num_last)] * num_last if num_last else [1] * num_jobs
+
+
 def _follow(futures: Sequence[Future[Any]], progress: Any, report: Report) -> None:
     """Pass on progress until every job is done; raise the first failure as soon as it happens."""
     pending = set(futures)

@@ -20,7 +20,7 @@ from shardkit.pack.commit import (
     remove_strays,
     report_lines,
 )
-from shardkit.pack.engine import Progress, run_jobs
+from shardkit.pack.engine import Progress, job_threads, run_jobs
 from shardkit.pack.estimate import bytes_ratios
 from shardkit.pack.fields import check_field_names, field_kinds
 from shardkit.pack.inputs import InputOptions, PackInput, read_inputs
@@ -80,8 +80,16 @@ def pack(
     start(len(found), sum(item.size for item in found))
     schema = index_schema(kinds, columns)
     jobs = [
-        ShardJob(plan=plan, output=output, transcode=transcode, schema=schema, hops_s=hops_s, on_error=options.on_error)
-        for plan in plans
+        ShardJob(
+            plan=plan,
+            output=output,
+            transcode=transcode,
+            schema=schema,
+            hops_s=hops_s,
+            on_error=options.on_error,
+            threads=threads,
+        )
+        for plan, threads in zip(plans, job_threads(len(plans), options.workers), strict=True)
     ]
     interrupted = claim_output(output)
     outcomes = run_jobs(write_shard, jobs, workers=options.workers, report=report)
