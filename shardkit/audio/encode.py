@@ -29,8 +29,11 @@ class Encoder(Protocol):
     def write(self, block: Native) -> None:
         """Take the next samples, (time, channel)."""
 
-    def finish(self) -> tuple[bytes, AudioMember]:
-        """Return the file, and what a reader must know of it."""
+    def finish(self) -> bytes:
+        """Return the file."""
+
+    def describe(self, data: bytes) -> AudioMember:
+        """Return what a reader must know of the finished file."""
 
 
 class FlacEncoder:
@@ -80,11 +83,14 @@ class FlacEncoder:
                 f"choose --codec wav, or --codec keep"
             ) from err
 
-    def finish(self) -> tuple[bytes, AudioMember]:
-        """Return the file, and what a reader must know of it; libFLAC fills in STREAMINFO, the MD5 too, on closing."""
+    def finish(self) -> bytes:
+        """Return the file; libFLAC fills in STREAMINFO, the MD5 included, on closing."""
         self._file.close()
-        data = self._buffer.getvalue()
-        return data, probe.flac_member(layout_of(data, self._buffer.offsets))
+        return self._buffer.getvalue()
+
+    def describe(self, data: bytes) -> AudioMember:
+        """Return what a reader must know of the finished file."""
+        return probe.flac_member(layout_of(data, self._buffer.offsets))
 
 
 class _Written:
@@ -118,9 +124,12 @@ class WavEncoder:
         """Take the next samples, (time, channel), in the native dtype of the format."""
         self._parts.append(to_wav(block, self._sample_format))
 
-    def finish(self) -> tuple[bytes, AudioMember]:
-        """Return the file, and what a reader must know of it."""
+    def finish(self) -> bytes:
+        """Return the file."""
         data_bytes = sum(map(len, self._parts))
         header = write_header(self._sample_format, self._rate, self._channels, data_bytes)
-        data = b"".join([header, *self._parts, pad(data_bytes)])
-        return data, probe.inspect(data)
+        return b"".join([header, *self._parts, pad(data_bytes)])
+
+    def describe(self, data: bytes) -> AudioMember:
+        """Return what a reader must know of the finished file."""
+        return probe.inspect(data)

@@ -55,6 +55,9 @@ class LoudnessMeter:
     Args:
         sample_rate: Samples per second, at least 400.
         channels: Number of channels.
+
+    Attributes:
+        frames: Samples taken so far.
     """
 
     def __init__(self, sample_rate: int, channels: int) -> None:
@@ -66,7 +69,7 @@ class LoudnessMeter:
         self._sums: list[tuple[int, NDArray[np.float64]]] = []  # of squares, from some hop on, (channel, hop)
         self._scale = 1.0
         self._peak = 0.0
-        self._frames = 0
+        self.frames = 0
         self._measured = 0
 
     def feed(self, block: Native) -> None:
@@ -75,8 +78,8 @@ class LoudnessMeter:
         Raises:
             AudioError: One of them is NaN or infinite; says which.
         """
-        check_finite(block, self._frames)
-        self._frames += len(block)
+        check_finite(block, self.frames)
+        self.frames += len(block)
         if not block.size:
             return
         self._scale = full_scale(block.dtype)
@@ -95,7 +98,7 @@ class LoudnessMeter:
             self._pending = None
         energies = self._energies()
         lufs = self._integrated(energies)
-        return Loudness(energies, lufs if math.isfinite(lufs) else None, self._peak / self._scale, self._frames)
+        return Loudness(energies, lufs if math.isfinite(lufs) else None, self._peak / self._scale, self.frames)
 
     def _measure(self, chunk: Native) -> None:
         weighted = self._filter.weigh(chunk.T)
@@ -108,7 +111,7 @@ class LoudnessMeter:
         self._measured = stop
 
     def _energies(self) -> NDArray[np.float64]:
-        sums = np.zeros((self._channels, num_hops(self._frames, self._sample_rate)))
+        sums = np.zeros((self._channels, num_hops(self.frames, self._sample_rate)))
         for first, some in self._sums:
             sums[:, first : first + some.shape[1]] += some
         weights = _WEIGHTS.get(self._channels)
@@ -118,8 +121,8 @@ class LoudnessMeter:
 
     def _integrated(self, energies: NDArray[np.float64]) -> float:
         """Return the gated loudness of the whole hops; of the few there are, ungated, if they don't fill a block."""
-        num_whole = self._frames * 10 // self._sample_rate
+        num_whole = self.frames * 10 // self._sample_rate
         if num_whole >= BLOCK_HOPS or not energies.size:
             return integrated_lufs(energies[:num_whole])
         hops = np.diff(hop_bounds(energies.size, self._sample_rate))
-        return float(to_lufs((energies * hops).sum() / self._frames))
+        return float(to_lufs((energies * hops).sum() / self.frames))

@@ -19,20 +19,21 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    inputs: Sequence[PackInput], work: Callable[[PackInput], Result], *, threads: int
+    inputs: Sequence[PackInput], work: Callable[[Sequence[PackInput]], list[Result]], *, threads: int
 ) -> Iterator[tuple[PackInput, Result]]:
     """Yield each input and what became of it, in the order of the inputs.
 
     Args:
         inputs: The samples of a shard.
-        work: Makes what is to be written of one; called on other threads.
+        work: Makes what is to be written of each of a few; called on other threads.
         threads: How many; with one all is done as it is asked for, in this thread.
 
     Raises:
         Exception: What ``work`` raises, when it is the input's turn; those behind it are given up.
     """
     if threads == 1:
-        yield from ((item, work(item)) for item in inputs)
+        for run in _runs(inputs):
+            yield from zip(run, work(run), strict=True)
         return
     executor = ThreadPoolExecutor(threads, thread_name_prefix="shardkit-pack")
     ahead: deque[tuple[list[PackInput], Future[list[Result]]]] = deque()
@@ -44,7 +45,7 @@ def in_order(
                 waiting -= _size(done)
                 yield from zip(done, future.result(), strict=True)
                 del future  # and with it the samples, before more are waited for
-            ahead.append((run, executor.submit(_do, work, run)))
+            ahead.append((run, executor.submit(work, run)))
             waiting += _size(run)
         while ahead:
             done, future = ahead.popleft()
@@ -52,10 +53,6 @@ def in_order(
             del future
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _do(work: Callable[[PackInput], Result], run: Sequence[PackInput]) -> list[Result]:
-    return [work(item) for item in run]
 
 
 def _runs(inputs: Sequence[PackInput]) -> Iterator[list[PackInput]]:

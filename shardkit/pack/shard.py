@@ -1,7 +1,7 @@
 """The work of one process: write one shard and its index."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +11,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
+from shardkit.audio.steps import run_together
 from shardkit.core.errors import (
     AudioError,
     FormatError,
@@ -91,8 +92,8 @@ def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
             sink = _HashedFile(file)
             tar = TarWriter(sink)
             for item, prepared in in_order(job.plan.inputs, partial(_prepare, job=job), threads=job.threads):
-                if isinstance(prepared, Unpacked):
-                    outcome.unpacked.append(prepared)
+                if isinstance(prepared, ShardkitError):
+                    outcome.unpacked.append(_unpacked(item, prepared, job.on_error))
                     report(Progress(0.0, item.size))
                     continue
                 row = write_sample(item, prepared, tar, hops_s=job.hops_s)
@@ -126,16 +127,18 @@ def _partial_folder(output: Location) -> Iterator[Path]:
         raise StorageError(f"{where}: can't write a shard: {err.strerror or err}; {advice}") from err
 
 
-def _prepare(item: PackInput, job: ShardJob) -> Prepared | Unpacked:
-    try:
-        return prepare(item, job.transcode, hops_s=job.hops_s)
-    except (AudioError, FormatError, InputError, NotFoundError) as err:
-        # Other storage errors are not the recording's fault: leaving it out would lose it for a passing outage.
-        if isinstance(err, InputError) and job.on_error == "fail":
-            raise
-        if job.on_error == "fail":
-            raise type(err)(f"{err} (--on-error skip packs the rest)") from err
-        return Unpacked(path=item.path, where=item.where, reason=str(err))
+def _prepare(run: Sequence[PackInput], job: ShardJob) -> list[Prepared | ShardkitError]:
+    return run_together([prepare(item, job.transcode, hops_s=job.hops_s) for item in run])
+
+
+def _unpacked(item: PackInput, err: ShardkitError, on_error: OnError) -> Unpacked:
+    """Return the line of the report for an input that failed, if failing is its own fault and it may be left out."""
+    # Other storage errors are not the recording's fault: leaving it out would lose it for a passing outage.
+    if not isinstance(err, AudioError | FormatError | InputError | NotFoundError):
+        raise err
+    if on_error == "fail":
+        raise err if isinstance(err, InputError) else type(err)(f"{err} (--on-error skip packs the rest)") from err
+    return Unpacked(path=item.path, where=item.where, reason=str(err))
 
 
 def _write_index(job: ShardJob, rows: list[IndexRow], tar_bytes: int, tar_hash: str, duration_s: float) -> ShardInfo:
