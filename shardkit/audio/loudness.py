@@ -115,14 +115,17 @@ class LoudnessMeter:
         for first, some in self._sums:
             sums[:, first : first + some.shape[1]] += some
         weights = _WEIGHTS.get(self._channels)
-        total = sums.sum(axis=0) if weights is None else (sums * np.array(weights)[:, None]).sum(axis=0)
-        lengths = np.diff(hop_bounds(sums.shape[1], self._sample_rate))
-        return np.asarray(total / (lengths * self._scale**2))
+        if weights is not None:
+            sums *= np.array(weights)[:, None]
+        return np.asarray(sums.sum(axis=0) / (self._lengths(sums.shape[1]) * self._scale**2))
+
+    def _lengths(self, hops: int) -> NDArray[np.int64]:
+        bounds = hop_bounds(hops, self._sample_rate)
+        return bounds[1:] - bounds[:-1]
 
     def _integrated(self, energies: NDArray[np.float64]) -> float:
         """Return the gated loudness of the whole hops; of the few there are, ungated, if they don't fill a block."""
         num_whole = self.frames * 10 // self._sample_rate
         if num_whole >= BLOCK_HOPS or not energies.size:
             return integrated_lufs(energies[:num_whole])
-        hops = np.diff(hop_bounds(energies.size, self._sample_rate))
-        return float(to_lufs((energies * hops).sum() / self.frames))
+        return float(to_lufs((energies * self._lengths(energies.size)).sum() / self.frames))
