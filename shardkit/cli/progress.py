@@ -67,7 +67,7 @@ class PackProgress:
         """Count one input."""
         self._seconds += step.duration_s
         self._bytes += step.num_bytes
-        self._files += 1
+        self._files += step.num_inputs
         now = time.monotonic()
         if now - self._shown < _REFRESH_S:  # thousands of short files a second need no line each
             return

@@ -65,7 +65,7 @@ def main() -> None:
     source = make_recordings(arguments.folder / "input", arguments.music, arguments.digits)
     num_files = sum(1 for _ in source.rglob("*.wav"))
     rounds = [_round(arguments.folder, arguments.workers) for _ in range(arguments.rounds)]
-    tables = [_systems(rounds, num_files, arguments.workers), _parts(source, arguments)]
+    tables = [_systems(rounds, num_files), _parts(source, arguments)]
     heading = (
         f"# Packing {num_files:,} recordings, {megabytes(_size(source))} MB of WAV, on {arguments.workers} workers"
     )
@@ -142,7 +142,7 @@ def _tree_bytes(pid: int) -> int:
     return resident * 1024 + sum(_tree_bytes(int(child)) for child in children)
 
 
-def _systems(rounds: Sequence[dict[str, Cost]], num_files: int, workers: int) -> Table:
+def _systems(rounds: Sequence[dict[str, Cost]], num_files: int) -> Table:
     table = Table(
         "What each system takes, medians; ratios to the encoder alone within rounds",
         ("system", "CPU s", "CPU ms / file", "of the encoder's, CPU", "wall s", "files / s", "peak MB"),
@@ -327,9 +327,7 @@ def _prepare(items: Sequence[PackInput], clock: _Clock) -> list[IndexRow]:
     for first in range(0, len(items), RUN):
         run = items[first : first + RUN]
         done = run_together([prepare(item, TranscodeOptions(), hops_s={}) for item in run])
-        rows += clock(
-            "tar, hashes, rows", lambda run=run, done=done: [_row(*pair, tar) for pair in zip(run, done, strict=True)]
-        )
+        rows += clock("tar, hashes, rows", partial(_rows, run, done, tar))
     return rows
 
 
