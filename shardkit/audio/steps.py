@@ -1,8 +1,8 @@
 """Work in steps, so that one step of many recordings is done before the next.
 
-A short recording takes as long as it takes a processor to load the code of every step anew: reading, filtering and
-encoding each fill its caches. One step of sixteen short recordings after another takes half of the time that all steps
-of one after another take, and the code of each goes on reading from top to bottom: it says ``yield`` between steps.
+Reading, filtering and encoding each fill a processor's caches with code and tables of their own, and a short recording
+takes hardly longer than that does. Step by step, 32 recordings of half a second together take a quarter less time than
+one after another. The code of each still reads from top to bottom: it says ``yield`` between its steps.
 """
 
 from collections.abc import Generator, Sequence

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from shardkit.pack.inputs import PackInput
 
-_RUN_INPUTS, _RUN_BYTES = 16, 1 << 20  # handed to a thread at once: short files are done faster than handed over
+_RUN_INPUTS, _RUN_BYTES = 32, 1 << 20  # handed to a thread at once: short files are done faster than handed over
 _AHEAD_RUNS = 4  # a thread, if they are small
 _AHEAD_BYTES = 16 << 20  # of inputs that are not written yet, beyond those that the threads work on
 
