@@ -5,7 +5,7 @@ without a second start of Python, and without a copy of audio between processes.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,13 +20,13 @@ Result = TypeVar("Result")
 
 def in_order(
     inputs: Sequence[PackInput], work: Callable[[Sequence[PackInput]], list[Result]], *, threads: int
-) -> Iterator[tuple[PackInput, Result]]:
+) -> Generator[tuple[PackInput, Result], None, None]:
     """Yield each input and what became of it, in the order of the inputs.
 
     Args:
         inputs: The samples of a shard.
         work: Makes what is to be written of each of a few; called on other threads.
-        threads: How many; with one all is done as it is asked for, in this thread.
+        threads: How many, until this generator ends or is closed; with one, all is done in this thread when asked for.
 
     Raises:
         Exception: What ``work`` raises, when it is the input's turn; those behind it are given up.

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -88,10 +88,11 @@ def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
     duration_s = 0.0
     with _partial_folder(job.output) as folder:
         path = folder / "shard.tar"
-        with path.open("wb", _WRITE_BYTES) as file:
+        inputs = in_order(job.plan.inputs, partial(_prepare, job=job), threads=job.threads)
+        with path.open("wb", _WRITE_BYTES) as file, closing(inputs):
             sink = _HashedFile(file)
             tar = TarWriter(sink)
-            for item, prepared in in_order(job.plan.inputs, partial(_prepare, job=job), threads=job.threads):
+            for item, prepared in inputs:
                 if isinstance(prepared, ShardkitError):
                     outcome.unpacked.append(_unpacked(item, prepared, job.on_error))
                     report(Progress(0.0, item.size))

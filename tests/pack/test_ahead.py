@@ -53,3 +53,10 @@ def test_a_failure_comes_when_it_is_its_turn_and_ends_the_threads() -> None:
             found.append(item.key)
     assert found == [str(i) for i in range(7)]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("shardkit-pack")]
+
+
+def test_closing_ends_the_threads() -> None:
+    found = in_order(inputs(50, 2_000_000), lambda run: [item.key for item in run], threads=4)
+    assert next(found)[1] == "0"
+    found.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("shardkit-pack")]
