@@ -24,6 +24,8 @@ def write_column(values: NDArray[np.int64]) -> bytes:
     if not values.size:
         return write_varint(0) + b"\0"
     base = int(values.min())
+    if values.size == 1:
+        return write_varint(base) + b"\0"
     width = (int(values.max() - base).bit_length() + 7) // 8
     octets = (values - base).astype("<u8").view(np.uint8).reshape(-1, 8)
     return write_varint(base) + bytes([width]) + octets[:, :width].tobytes()

@@ -7,6 +7,8 @@ _MAX_BYTES = 9  # 63 bits: what an int64 holds
 
 def write_varint(value: int) -> bytes:
     """Return ``value`` in groups of seven bits, the lowest first; all but the last have their top bit set."""
+    if value < 0x80:
+        return bytes((value,))
     out = bytearray()
     while value >= 0x80:
         out.append(0x80 | value & 0x7F)
