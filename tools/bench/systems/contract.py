@@ -55,6 +55,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 DATASETS = ("clips", "tracks", "tracks-wav", "digits")  # 10 s mono, minutes of stereo, the same as WAV, spoken digits
+RATE = 48_000  # of clips and tracks, in Hz; the digits have 8 kHz
 SOURCES = {"one": 0.5, "two": 0.3, "three": 0.2}  # sub-folders of the digits, and their weights in the mix
 
 
