@@ -1,10 +1,10 @@
 """The recordings that all systems are built from, made once of a folder of music and one of spoken digits.
 
-    tracks/      the music, 48 kHz stereo, FLAC level 5       B, C
-    tracks-wav/  the same samples as WAV                      B
-    clips/       10 s of it each, mono, FLAC level 5          A, C, E, G
-    digits/      one/, two/, three/: the digits by speaker    F
-    wav/         clips that do not overlap, and the digits    D
+tracks/      the music, 48 kHz stereo, FLAC level 5       B, C
+tracks-wav/  the same samples as WAV                      B
+clips/       10 s of it each, mono, FLAC level 5          A, C, E, G
+digits/      one/, two/, three/: the digits by speaker    F
+wav/         clips that do not overlap, and the digits    D
 """
 
 import shutil

@@ -9,11 +9,13 @@ imports the standard library, NumPy, soundfile, torch, its own library and this 
     SETTINGS = "One or two sentences: how it is set up, and why, as its documentation says."
     VARIANTS = {"documented": {"A": (0, 2), "B": (0,)},        variant: {workload: numbers of worker processes}
                 "tuned": {"A": (0, 2), "B": (0,), "C-B": (0, 2), "E": (0,)}}
-    CACHES = False                                             whether what came from S3 is kept in ``job.cache``
+    CACHES = ("tuned",)                                        variants that keep what came from S3 in ``job.cache``
 
 ``documented`` decodes whole members, as the peer's own docs do, then slices. ``tuned`` is what an expert would write:
 soundfile opens the member's bytes, seeks, and decodes the crop only. Other variants may have other names; then the
 name says what is different, and SETTINGS explains.
+
+    READS = "shardkit"                                         whose ``build`` it reads; default: its own
 
 **Functions**:
 
@@ -38,7 +40,7 @@ log-mels of it (``log_mel.py``), unless ``Batch.features`` is given.
 Over S3 ``job.where`` is ``s3://bucket/prefix``; what was built there is the same as on disk. AWS_ENDPOINT_URL (also as
 S3_ENDPOINT_URL), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION say how to reach it. ``job.local`` is
 the same folder on disk: for names and lists that a real job would have from elsewhere, never for audio. ``job.cache``
-is a folder that is empty at the first visit and filled by a pass at the second.
+is a folder that is empty at the first visit and filled by a pass at the second. (``CACHES = True``: all variants.)
 
 ``epoch(job, state)`` returns ``(iterator, get_state)``: the batches of one pass (the last may be short), shuffled with
 ``job.seed``, and a function that gives, as bytes, the state after the last batch that the iterator gave. With ``state``,
@@ -165,7 +167,8 @@ class System:
     requirements: tuple[str, ...]
     settings: str
     variants: Mapping[str, Mapping[str, tuple[int, ...]]]
-    caches: bool
+    caches: tuple[str, ...]
+    reads: str
 
 
 # By the name that is shown: the file in this folder.
@@ -185,16 +188,18 @@ MODULES = {
 def described(name: str) -> System:
     """Return what the file of a system says of itself, without running it."""
     path = Path(__file__).with_name(f"{MODULES[name]}.py")
-    found: dict[str, Any] = {"CACHES": False}
+    found: dict[str, Any] = {"CACHES": (), "READS": name}
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
-            literal = node.targets[0].id in ("REQUIREMENTS", "SETTINGS", "VARIANTS", "CACHES")
+            literal = node.targets[0].id in ("REQUIREMENTS", "SETTINGS", "VARIANTS", "CACHES", "READS")
             if literal:
                 found[node.targets[0].id] = ast.literal_eval(node.value)
+    caches = found["CACHES"]
     return System(
         name=name,
         requirements=tuple(found["REQUIREMENTS"]),
         settings=found["SETTINGS"],
         variants=found["VARIANTS"],
-        caches=found["CACHES"],
+        caches=tuple(found["VARIANTS"]) if caches is True else tuple(caches or ()),
+        reads=found["READS"],
     )
