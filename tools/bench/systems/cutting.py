@@ -15,21 +15,24 @@ import soundfile
 from tools.bench.systems.contract import Batch, Job
 
 
-def sample(key: str, member: bytes | Path, job: Job) -> dict[str, Any]:
-    """Return the crop that a job wants of a member, given as its bytes or its file, as ``collated`` takes it."""
+Member = bytes | memoryview | Path  # a view is of a file mapped into memory: nothing is copied but what is read
+
+
+def sample(key: str, member: Member, job: Job) -> dict[str, Any]:
+    """Return the crop that a job wants of a member, as ``collated`` takes it."""
     cut = whole_then_sliced if job.crop_s is None or job.variant == "documented" else sought
     audio, start = cut(member, job.crop_s)
     return {"key": key, "audio": audio, "start": start, "length": audio.shape[1]}
 
 
-def whole_then_sliced(member: bytes | Path, crop_s: float | None) -> tuple[np.ndarray, int]:
+def whole_then_sliced(member: Member, crop_s: float | None) -> tuple[np.ndarray, int]:
     """Decode all, then take a crop: (channel, time) float32, and where it starts."""
     samples, rate = soundfile.read(_opened(member), dtype="float32", always_2d=True)
     start, length = place(len(samples), crop_s, rate)
     return np.ascontiguousarray(samples[start : start + length].T), start
 
 
-def sought(member: bytes | Path, crop_s: float | None) -> tuple[np.ndarray, int]:
+def sought(member: Member, crop_s: float | None) -> tuple[np.ndarray, int]:
     """Seek, then decode only the crop: (channel, time) float32, and where it starts."""
     with soundfile.SoundFile(_opened(member)) as file:
         start, length = place(file.frames, crop_s, file.samplerate)
@@ -59,5 +62,33 @@ def collated(samples: Sequence[dict[str, Any]]) -> Batch:
     return Batch(audio, keys, starts, lengths)
 
 
-def _opened(member: bytes | Path) -> Any:
-    return io.BytesIO(member) if isinstance(member, bytes | bytearray | memoryview) else str(member)
+def _opened(member: Member) -> Any:
+    if isinstance(member, memoryview):
+        return _View(member)
+    return str(member) if isinstance(member, Path) else io.BytesIO(member)
+
+
+class _View(io.RawIOBase):
+    """A file over bytes that lie elsewhere: ``BytesIO`` would copy them."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view, self._at = view, 0
+
+    def readinto(self, target: Any) -> int:
+        part = self._view[self._at : self._at + len(target)]
+        target[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, len(self._view))[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True

@@ -5,10 +5,11 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
-import pyarrow as pa
+import numpy as np
 from torch.utils.data import DataLoader
 
 from tools.bench.systems.contract import SOURCES, Batch, Job, PackJob
@@ -41,19 +42,32 @@ SHARD_BYTES = 64_000_000  # so that workers have shards to share: the default is
 FEATURES = datasets.Features({"key": datasets.Value("string"), "audio": datasets.Value("large_binary")})
 
 
+class Mapped:
+    """Rows of a table whose Arrow files are mapped into memory, as key and a view of the member: none is copied."""
+
+    def __init__(self, table: datasets.Dataset) -> None:
+        self.table = table.with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> tuple[str, memoryview]:
+        row = self.table[index]
+        members = row["audio"].chunk(0)
+        _, offsets, data = members.buffers()  # a scalar of Arrow's would be a copy
+        start, stop = np.frombuffer(offsets, np.int64)[members.offset : members.offset + 2]
+        return row["key"][0].as_py(), memoryview(data.slice(start, stop - start))
+
+
 def build(source: Path, target: Path, dataset: str) -> None:
     """Write Arrow files with ``save_to_disk``, Parquet for what is streamed from S3: one dataset for each source."""
     for folder in [source / name for name in SOURCES] if dataset == "digits" else [source]:
         paths = [str(path) for path in sorted(folder.iterdir()) if path.is_file()]
-        table = _from_generator(_as_it_is, paths, target / "cache")
-        table.save_to_disk(str(target / "arrow" / folder.relative_to(source)), max_shard_size=SHARD_BYTES)
+        with TemporaryDirectory(dir=source.parent) as cache:
+            table = _from_generator(_as_it_is, paths, Path(cache))
+            table.save_to_disk(str(target / "arrow" / folder.relative_to(source)), max_shard_size=SHARD_BYTES)
         if dataset in ("clips", "tracks"):
-            (target / "parquet").mkdir()
-            count = -(-sum(Path(path).stat().st_size for path in paths) // SHARD_BYTES)
-            for number in range(count):
-                shard = table.shard(count, number, contiguous=True)
-                shard.to_parquet(str(target / "parquet" / f"{number:05d}.parquet"))
-        table.cleanup_cache_files()
+            _write_parquet(target, -(-sum(Path(path).stat().st_size for path in paths) // SHARD_BYTES))
 
 
 def batches(job: Job) -> Iterator[Batch]:
@@ -76,7 +90,7 @@ def batches(job: Job) -> Iterator[Batch]:
 
 def epoch(job: Job, state: bytes | None) -> tuple[Iterator[Batch], Callable[[], bytes]]:
     """Give one pass of the iterable form, which alone has a state."""
-    table = datasets.load_from_disk(f"{job.where}/arrow").with_format("arrow")
+    table = datasets.load_from_disk(f"{job.where}/arrow")
     data = table.to_iterable_dataset(num_shards=8).shuffle(seed=job.seed, buffer_size=BUFFER)
     if state is not None:
         data.load_state_dict(pickle.loads(state))  # noqa: S301  (what this file wrote)
@@ -96,7 +110,7 @@ def packed(target: Path) -> Iterator[tuple[str, bytes]]:
             yield item["key"], item["audio"]
 
 
-def _mapped(job: Job) -> datasets.Dataset:
+def _mapped(job: Job) -> datasets.Dataset | Mapped:
     if job.workload.startswith("C-"):
         table = datasets.load_dataset("parquet", **_remote(job), cache_dir=str(job.cache))
     elif job.workload == "F":
@@ -107,7 +121,7 @@ def _mapped(job: Job) -> datasets.Dataset:
         table = datasets.load_from_disk(f"{job.where}/arrow")
     if job.dataset.startswith("tracks"):
         table = table.repeat(REPEATS)
-    return table if job.variant == "documented" else table.with_format("arrow")
+    return table if job.variant == "documented" else Mapped(table)
 
 
 def _streamed(job: Job) -> datasets.IterableDataset:
@@ -125,16 +139,19 @@ def _remote(job: Job) -> dict[str, Any]:
     return {"data_files": f"{job.where}/parquet/*.parquet", "split": "train", "storage_options": options}
 
 
-def _cut(items: Sequence[Any], job: Job) -> Batch:
-    """Return a batch of rows, as dicts or, with ``with_format("arrow")``, as tables over mapped files."""
-    return collated([sample(*_row(item), job) for item in items])
+def _cut(rows: Sequence[Any], job: Job) -> Batch:
+    """Return a batch of rows: dicts, or what ``Mapped`` gives."""
+    members = ((row["key"], row["audio"]) if isinstance(row, dict) else row for row in rows)
+    return collated([sample(key, member, job) for key, member in members])
 
 
-def _row(item: Any) -> tuple[str, Any]:
-    """Return key and member; of a table, the member is a file over the mapped bytes: none is copied but what is read."""
-    if isinstance(item, dict):
-        return item["key"], item["audio"]
-    return item["key"][0].as_py(), pa.BufferReader(item["audio"][0].as_buffer())
+def _write_parquet(target: Path, count: int) -> None:
+    """Write what is in Arrow files as Parquet shards."""
+    table = datasets.load_from_disk(str(target / "arrow"))
+    (target / "parquet").mkdir()
+    for number in range(count):
+        shard = table.shard(count, number, contiguous=True)
+        shard.to_parquet(str(target / "parquet" / f"{number:05d}.parquet"))
 
 
 def _from_generator(
