@@ -32,14 +32,15 @@ from tools.bench.systems.cutting import place
 REQUIREMENTS = ()
 READS = "shardkit"
 SETTINGS = (
-    "Over shardkit's shards: dr_flac on a header and the frames of the crop, out of memory, float32 into one batch that is "
-    "used again and again; 1 thread, or 2 that take half of each batch. WAV: int16 times 2^-15. tars alone: the shards "
-    "read in order, the bytes of as many members a batch. S3: one range request of the frames each, plain HTTP kept alive, to a "
-    "URL that was signed before. D: the FLAC encoder of shardkit (libFLAC, level 5) over samples in memory."
+    "Over shardkit's shards: dr_flac on a header and the frames of the crop, out of memory, float32 into one "
+    "batch that is used again and again; 1 thread, or 2 that take half of each batch. WAV: int16 times 2^-15. "
+    "tars alone: the shards read in order, the bytes of as many members a batch. S3: one range request of the "
+    "frames each, plain HTTP kept alive, to a URL that was signed before. D: the FLAC encoder of shardkit "
+    "(libFLAC, level 5) over samples in memory."
 )
 VARIANTS = {
     "1 thread": {"A": (0,), "B": (0,), "B-wav": (0,), "F": (0,)},
-    "2 threads": {"A": (0,), "B": (0,), "B-wav": (0,), "C-A": (0,), "C-B": (0,), "F": (0,), "G": (0,)},
+    "2 threads": {"A": (0,), "B": (0,), "B-wav": (0,), "C-A": (0,), "C-B": (0,), "F": (0,), "G": (0,), "G-paced": (0,)},
     "tars alone": {"A": (0,), "B": (0,)},
     "encoder alone": {"D": (0,)},
 }

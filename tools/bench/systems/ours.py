@@ -15,9 +15,10 @@ from tools.bench.systems.contract import RATE, SOURCES, Batch, Job, PackJob
 
 REQUIREMENTS = ()
 SETTINGS = (
-    "Shards of 256 MB; Stream(view, crop=RandomCrop(s), batch_size=b), iterated as it is: NumPy, its default threads (one "
-    "a core). Loader: the same through shardkit.train.Loader(device='cpu'), which gives tensors, with 0 or 2 worker "
-    "processes; G adds transform=LogMel. DataLoader: torch's, over StreamingDataset. cached: Stream(cache=folder)."
+    "Shards of 256 MB; Stream(view, crop=RandomCrop(s), batch_size=b), iterated as it is: NumPy, its default "
+    "threads (one a core). Loader: the same through shardkit.train.Loader(device='cpu'), which gives tensors, "
+    "with 0 or 2 worker processes; G adds transform=LogMel. DataLoader: torch's, over StreamingDataset. cached: "
+    "Stream(cache=folder)."
 )
 VARIANTS = {
     "default": {
