@@ -6,12 +6,14 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tools.bench.comparison.plan import Row
 from tools.bench.comparison.results import Results, Round, cpu_ms, peak_mb, per_s
 from tools.bench.systems.contract import WORKLOADS
 
 _OURS, _DOCUMENTED, _TUNED, _FLOOR = "#d1495b", "#b8c4cc", "#5b7a8c", "#2b2b2b"
+_LINEAR = 20  # largest over smallest, up to which bars begin at 0
 _WIDTH_IN, _BAR_IN, _EDGES_IN, _DPI = 9.0, 0.27, 1.25, 130
 
 
@@ -27,11 +29,11 @@ def draw(results: Results, folder: Path) -> list[Path]:
         unit = "CPU ms / file" if workload == "D" else "CPU ms / sample"
         speed = "files/s" if workload == "D" else "samples/s"
         pictures: list[tuple[str, Callable[[Round], float], str, bool]] = [
-            ("cpu", cpu_ms, f"{unit}, all processes, log scale: shorter is better", True),
-            ("speed", per_s, f"{speed} by the clock, log scale: longer is better", False),
+            ("cpu", cpu_ms, f"{unit}, all processes: shorter is better", True),
+            ("speed", per_s, f"{speed} by the clock: longer is better", False),
         ]
         if workload in ("A", "B", "D", "F"):
-            pictures.append(("memory", peak_mb, "peak MB, all processes, log scale: shorter is better", True))
+            pictures.append(("memory", peak_mb, "peak MB, all processes: shorter is better", True))
         for name, measure, axis, low in pictures:
             shown = [row for row in rows if row.system != "floor"] if name == "memory" else rows
             path = folder / f"{workload}-{name}.png"
@@ -63,8 +65,12 @@ def _bars(
     for label, row in zip(axes.get_yticklabels(), order, strict=True):
         label.set_fontweight("bold" if row.system == "shardkit" else "normal")
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlim(min(widths) / 1.6, max(widths) * 2.2)
+    wide = max(widths) > _LINEAR * min(widths)
+    if wide:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(min(widths) / 1.6 if wide else 0, max(widths) * (2.2 if wide else 1.12))
     for place, width in enumerate(widths):
         axes.annotate(
             _number(width), (width, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
@@ -73,7 +79,7 @@ def _bars(
     if floors:
         axes.axvline(min(floors) if low else max(floors), color=_FLOOR, linewidth=1.0, linestyle="--", zorder=0)
     axes.set_title(title, fontsize=11, loc="left")
-    axes.set_xlabel(axis, fontsize=9)
+    axes.set_xlabel(f"{axis}{' (log scale)' if wide else ''}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="x", labelsize=8)
     handles = {"shardkit": _OURS, "peer as documented": _DOCUMENTED, "peer tuned": _TUNED, "floor": _FLOOR}

@@ -99,7 +99,7 @@ def read_flac(recording: Recording, start: int, stop: int, out: NDArray[np.float
     lib.ma_dr_flac_read_pcm_frames_s16(decoder, number, ffi.cast("ma_dr_flac_int16 *", ffi.from_buffer(block)))
     lib.ma_dr_flac_close(decoder)
     decoded = block[: number * info.channels].reshape(number, info.channels)
-    np.multiply(decoded[skipped:].T, np.float32(2.0**-15), out=out)
+    _scaled(decoded[skipped:], out)
 
 
 def read_wav(recording: Recording, start: int, stop: int, out: NDArray[np.float32]) -> None:
@@ -107,7 +107,12 @@ def read_wav(recording: Recording, start: int, stop: int, out: NDArray[np.float3
     channels, begin = recording.info.channels, int(recording.offsets[0])
     width = 2 * channels
     data = recording.fetch(begin + start * width, begin + stop * width)
-    np.multiply(np.frombuffer(data, "<i2").reshape(-1, channels).T, np.float32(2.0**-15), out=out)
+    _scaled(np.frombuffer(data, "<i2").reshape(-1, channels), out)
+
+
+def _scaled(samples: NDArray[np.int16], out: NDArray[np.float32]) -> None:
+    out[...] = samples.T  # then the product: twice as fast as NumPy's product of integers and floats
+    np.multiply(out, np.float32(2.0**-15), out=out)
 
 
 Read = Callable[[Recording, int, int, NDArray[np.float32]], None]
