@@ -24,18 +24,18 @@ name says what is different, and SETTINGS explains.
     epoch(job, state)                   for E; optional: see below
     pack(job), packed(target)           for D; optional: see below
 
-``build(source: Path, target: Path, dataset: str)``: ``source`` holds the files of one of DATASETS and ``target`` does not
-exist yet. The target holds each FLAC file byte for byte, unless the format can't. It is moved afterwards, and served
-from S3 as it is, so no absolute paths in it. Key of a recording: the stem of its file (unique, no dots). ``digits`` has
-three sub-folders, its sources, SOURCES by name, which are mixed in F; keys are unique over all.
+``build(source: Path, target: Path, dataset: str)``: ``source`` holds the files of one of DATASETS and ``target`` does
+not exist yet. The target holds each FLAC file byte for byte, unless the format can't. It is moved afterwards, and
+served from S3 as it is, so no absolute paths in it. Key of a recording: the stem of its file (unique, no dots).
+``digits`` has three sub-folders, its sources, SOURCES by name, which are mixed in F; keys are unique over all.
 
-``batches(job)``: shuffled passes over all recordings, one after the other; of each recording a crop of ``job.crop_s`` at
-a uniformly random sample, or if that is None all of it, padded with zeros at its end to the longest of the batch. The
-crop is a new one at each visit. Batches of ``job.batch``, (batch, channel, time) float32 in [-1, 1), a NumPy array or a
-torch tensor, in one piece. All that a training loop has is to be there; nothing is left for it to do. Seed: ``job.seed``
-where the system takes one; the modules ``random`` and NumPy are seeded before. With ``job.workers`` 0 all is read in the
-calling process; else that many worker processes, as a DataLoader has them. G takes what ``batches`` gives and computes
-log-mels of it (``log_mel.py``), unless ``Batch.features`` is given.
+``batches(job)``: shuffled passes over all recordings, one after the other; of each recording a crop of ``job.crop_s``
+at a uniformly random sample, or if that is None all of it, padded with zeros at its end to the longest of the batch.
+The crop is a new one at each visit. Batches of ``job.batch``, (batch, channel, time) float32 in [-1, 1), a NumPy array
+or a torch tensor, in one piece. All that a training loop has is to be there; nothing is left for it to do. Seed:
+``job.seed`` where the system takes one; the modules ``random`` and NumPy are seeded before. With ``job.workers`` 0 all
+is read in the calling process; else that many worker processes, as a DataLoader has them. G takes what ``batches``
+gives and computes log-mels of it (``log_mel.py``), unless ``Batch.features`` is given.
 
 Over S3 ``job.where`` is ``s3://bucket/prefix``; what was built there is the same as on disk. AWS_ENDPOINT_URL (also as
 S3_ENDPOINT_URL), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_DEFAULT_REGION say how to reach it. ``job.local`` is
@@ -43,11 +43,13 @@ the same folder on disk: for names and lists that a real job would have from els
 is a folder that is empty at the first visit and filled by a pass at the second. (``CACHES = True``: all variants.)
 
 ``epoch(job, state)`` returns ``(iterator, get_state)``: the batches of one pass (the last may be short), shuffled with
-``job.seed``, and a function that gives, as bytes, the state after the last batch that the iterator gave. With ``state``,
-what ``get_state`` gave in another process, the pass goes on there. A system that can't has no such function.
+``job.seed``, and a function that gives, as bytes, the state after the last batch that the iterator gave. With
+``state``, what ``get_state`` gave in another process, the pass goes on there. A system that can't has no such
+function.
 
-``pack(job: PackJob)``: WAV files to shards with FLAC members (level 5, 16 bits, that of libsndfile or the system's own)
-by ``job.processes`` processes. ``packed(target)`` yields (key, FLAC bytes) of all that ``pack`` wrote, for the check.
+``pack(job: PackJob)``: WAV files to shards with FLAC members (level 5, 16 bits, that of libsndfile or the system's
+own) by ``job.processes`` processes. ``packed(target)`` yields (key, FLAC bytes) of all that ``pack`` wrote, for the
+check.
 """
 
 import ast
@@ -95,7 +97,7 @@ WORKLOADS = {
 
 
 class Batch(NamedTuple):
-    """One batch as a training loop gets it; row i is samples [starts[i], starts[i] + lengths[i]) of recording keys[i]."""
+    """One batch as a training loop gets it: row i is samples [starts[i], starts[i] + lengths[i]) of keys[i]."""
 
     audio: Any
     keys: Sequence[str]

@@ -12,8 +12,8 @@ from tools.bench.systems.cutting import collated, sample
 
 REQUIREMENTS = ("torch", "numpy", "soundfile")
 SETTINGS = (
-    "A map-style Dataset of paths, DataLoader(shuffle=True, num_workers=0 or 2, persistent workers): soundfile opens the "
-    "file, seeks, reads (tuned), or reads it whole and slices (documented); F: WeightedRandomSampler."
+    "A map-style Dataset of paths, DataLoader(shuffle=True, num_workers=0 or 2, persistent workers): soundfile "
+    "opens the file, seeks, reads (tuned), or reads it whole and slices (documented); F: WeightedRandomSampler."
 )
 VARIANTS = {
     "documented": {"A": (0, 2), "F": (0,)},
@@ -35,7 +35,7 @@ class Recordings(Dataset):
         return sample(path.stem, path, self.job)
 
 
-def build(source: Path, target: Path, dataset: str) -> None:
+def build(source: Path, target: Path, dataset: str) -> None:  # noqa: ARG001  (the contract's)
     """Copy the files: they are their own format."""
     shutil.copytree(source, target)
 

@@ -32,14 +32,15 @@ from tools.bench.systems.cutting import place
 REQUIREMENTS = ()
 READS = "shardkit"
 SETTINGS = (
-    "Over shardkit's shards: dr_flac on a header and the frames of the crop, out of memory, float32 into one batch that is "
-    "used again and again; 1 thread, or 2 that take half of each batch. WAV: int16 times 2^-15. tars alone: the shards "
-    "read in order, the bytes of as many members a batch. S3: one range request of the frames each, plain HTTP kept alive, to a "
-    "URL that was signed before. D: the FLAC encoder of shardkit (libFLAC, level 5) over samples in memory."
+    "Over shardkit's shards: dr_flac on a header and the frames of the crop, out of memory, float32 into one "
+    "batch that is used again and again; 1 thread, or 2 that take half of each batch. WAV: int16 times 2^-15. "
+    "tars alone: the shards read in order, the bytes of as many members a batch. S3: one range request of the "
+    "frames each, plain HTTP kept alive, to a URL that was signed before. D: the FLAC encoder of shardkit "
+    "(libFLAC, level 5) over samples in memory."
 )
 VARIANTS = {
     "1 thread": {"A": (0,), "B": (0,), "B-wav": (0,), "F": (0,)},
-    "2 threads": {"A": (0,), "B": (0,), "B-wav": (0,), "C-A": (0,), "C-B": (0,), "F": (0,), "G": (0,)},
+    "2 threads": {"A": (0,), "B": (0,), "B-wav": (0,), "C-A": (0,), "C-B": (0,), "F": (0,), "G": (0,), "G-paced": (0,)},
     "tars alone": {"A": (0,), "B": (0,)},
     "encoder alone": {"D": (0,)},
 }
@@ -98,7 +99,7 @@ def read_flac(recording: Recording, start: int, stop: int, out: NDArray[np.float
     lib.ma_dr_flac_read_pcm_frames_s16(decoder, number, ffi.cast("ma_dr_flac_int16 *", ffi.from_buffer(block)))
     lib.ma_dr_flac_close(decoder)
     decoded = block[: number * info.channels].reshape(number, info.channels)
-    np.multiply(decoded[skipped:].T, np.float32(2.0**-15), out=out)
+    _scaled(decoded[skipped:], out)
 
 
 def read_wav(recording: Recording, start: int, stop: int, out: NDArray[np.float32]) -> None:
@@ -106,7 +107,12 @@ def read_wav(recording: Recording, start: int, stop: int, out: NDArray[np.float3
     channels, begin = recording.info.channels, int(recording.offsets[0])
     width = 2 * channels
     data = recording.fetch(begin + start * width, begin + stop * width)
-    np.multiply(np.frombuffer(data, "<i2").reshape(-1, channels).T, np.float32(2.0**-15), out=out)
+    _scaled(np.frombuffer(data, "<i2").reshape(-1, channels), out)
+
+
+def _scaled(samples: NDArray[np.int16], out: NDArray[np.float32]) -> None:
+    out[...] = samples.T  # then the product: twice as fast as NumPy's product of integers and floats
+    np.multiply(out, np.float32(2.0**-15), out=out)
 
 
 Read = Callable[[Recording, int, int, NDArray[np.float32]], None]

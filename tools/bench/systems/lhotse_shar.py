@@ -18,8 +18,9 @@ from tools.bench.systems.cutting import collated, place
 REQUIREMENTS = ("lhotse>=1.33", "torch", "numpy", "soundfile", "smart_open[s3]")
 SETTINGS = (
     "CutSet.to_shar(fields={'recording': 'flac'}), which encodes anew; from_shar(shuffle_shards=True).repeat(), "
-    "DynamicCutSampler(max_cuts=32, shuffle=True, shuffle_buffer_size=100), a Dataset that truncates each cut at random and loads it "
-    "(soundfile seeks in the member's bytes); DataLoader over IterableDatasetWrapper with 2 workers; F: CutSet.mux(weights)."
+    "DynamicCutSampler(max_cuts=32, shuffle=True, shuffle_buffer_size=100), a Dataset that truncates each cut at "
+    "random and loads it (soundfile seeks in the member's bytes); DataLoader over IterableDatasetWrapper with 2 "
+    "workers; F: CutSet.mux(weights)."
 )
 VARIANTS = {
     "tuned": {
@@ -27,12 +28,12 @@ VARIANTS = {
         "B": (0,),
         "C-A": (0, 2),
         "C-B": (0, 2),
+        "D": (0,),
         "E": (0,),
         "F": (0,),
         "G": (0, 2),
         "G-paced": (2,),
     },
-    "to_shar": {"D": (0,)},
 }
 CLIPS_IN_SHARD, TRACKS_IN_SHARD, BUFFER = 128, 4, 100
 

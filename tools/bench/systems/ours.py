@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import shardkit as sk
-from shardkit.pack.inputs import InputOptions
-from shardkit.pack.options import PackOptions
-from shardkit.pack.run import pack as pack_folder
-from shardkit.storage.location import locate
 from shardkit.stream.stream import Stream
 from tools.bench.systems.contract import RATE, SOURCES, Batch, Job, PackJob
 
 REQUIREMENTS = ()
 SETTINGS = (
-    "Shards of 256 MB; Stream(view, crop=RandomCrop(s), batch_size=b), iterated as it is: NumPy, its default threads (one "
-    "a core). Loader: the same through shardkit.train.Loader(device='cpu'), which gives tensors, with 0 or 2 worker "
-    "processes; G adds transform=LogMel. DataLoader: torch's, over StreamingDataset. cached: Stream(cache=folder)."
+    "Shards of 256 MB; Stream(view, crop=RandomCrop(s), batch_size=b), iterated as it is: NumPy, its default "
+    "threads (one a core). Loader: the same through shardkit.train.Loader(device='cpu'), which gives tensors, "
+    "with 0 or 2 worker processes; G adds transform=LogMel. DataLoader: torch's, over StreamingDataset. cached: "
+    "Stream(cache=folder)."
 )
 VARIANTS = {
     "default": {
@@ -115,5 +112,10 @@ def _valid(batch: sk.Batch) -> Batch:
 
 
 def _packed(source: Path, target: Path, codec: str, **more: Any) -> None:
+    from shardkit.pack.inputs import InputOptions  # noqa: PLC0415  (a stream needs nothing of packing)
+    from shardkit.pack.options import PackOptions  # noqa: PLC0415
+    from shardkit.pack.run import pack as pack_folder  # noqa: PLC0415
+    from shardkit.storage.location import locate  # noqa: PLC0415
+
     options: Mapping[str, Any] = {"codec": codec, "name": target.name, **more}
     pack_folder(locate(source), locate(target), inputs=InputOptions(), options=PackOptions(**options))
