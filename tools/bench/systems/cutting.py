@@ -14,7 +14,6 @@ import soundfile
 
 from tools.bench.systems.contract import Batch, Job
 
-
 Member = bytes | memoryview | Path  # a view is of a file mapped into memory: nothing is copied but what is read
 
 
