@@ -1,9 +1,11 @@
 """Counts what storage is asked for: a proxy in front of a real S3 server, or of anything that speaks HTTP.
 
 What a client says of its own reads is one thing; what passes the wire is another, and the latter is also right where
-several processes read. The proxy hands requests on unchanged, the Host header among them, so signatures hold.
+several processes read. Bytes count as they are handed on. The proxy hands requests on unchanged, the Host header among
+them, so signatures hold.
 """
 
+import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tools.s3_server import serve
+
+COUNTS = "/.counts"  # path at which the proxy tells requests and bytes so far, as JSON
+_PART_BYTES = 1 << 18
 
 
 class Reads(NamedTuple):
@@ -37,11 +42,16 @@ class Counts:
         self._lock = threading.Lock()
         self._reads: dict[str, Reads] = {}
 
-    def add(self, path: str, num_bytes: int) -> None:
-        """Count one request."""
+    def add(self, path: str, num_bytes: int, *, requests: int = 1) -> None:
+        """Count one request, or a further part of its answer."""
         suffix = PurePosixPath(path).suffix
         with self._lock:
-            self._reads[suffix] = self._reads.get(suffix, Reads()) + Reads(1, num_bytes)
+            self._reads[suffix] = self._reads.get(suffix, Reads()) + Reads(requests, num_bytes)
+
+    def total(self) -> Reads:
+        """Return all counts so far together."""
+        with self._lock:
+            return sum(self._reads.values(), Reads())
 
     def take(self) -> Mapping[str, Reads]:
         """Return the counts so far, and begin anew."""
@@ -116,6 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
     def do_GET(self) -> None:
+        if self.path == COUNTS:
+            self._tell(json.dumps(self.counts.total()).encode())
+            return
         self._connection.request(self.command, self.path, headers=dict(self.headers))
         answer = self._connection.getresponse()
         self.send_response_only(answer.status, answer.reason)
@@ -126,12 +139,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             answer.read()
             return
-        data = answer.read()
+        good, path = answer.status in (200, 206), urlsplit(self.path).path
         if answer.getheader("Content-Length") is None:
-            self.send_header("Content-Length", str(len(data)))
+            data = answer.read()
+            if good:
+                self.counts.add(path, len(data))
+            self._tell(data, head=False)
+            return
+        if good:
+            self.counts.add(path, 0)
         self.end_headers()
-        if answer.status in (200, 206):  # before the client has it, who may look at the counts at once
-            self.counts.add(urlsplit(self.path).path, len(data))
+        while data := answer.read(_PART_BYTES):
+            if good:  # before the client has it, who may look at the counts at once
+                self.counts.add(path, len(data), requests=0)
+            self.wfile.write(data)
+
+    def _tell(self, data: bytes, *, head: bool = True) -> None:
+        if head:
+            self.send_response_only(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
         self.wfile.write(data)
 
     do_HEAD = do_GET  # noqa: N815  (the base class's naming)
