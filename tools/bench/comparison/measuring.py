@@ -161,7 +161,7 @@ class Bench:
         return {"can": True, "state_bytes": again["state_bytes"], **found}
 
     def _pack(self, row: Row) -> dict[str, Any]:
-        source, target = self.folder / "data/wav", self.folder / "packed" / row.system
+        source, target = self.folder / "data/to-pack", self.folder / "packed" / row.system
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         entry, places = self.results.rows[row.id], {"source": str(source), "target": str(target)}
