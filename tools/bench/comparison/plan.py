@@ -55,8 +55,9 @@ class Row:
 
 
 def planned(systems: Sequence[System], workload: str) -> list[Row]:
-    """Return the rows of a workload, in the order in which they are measured: that of the systems."""
-    return [row for system in systems for row in _of(system, workload)]
+    """Return the rows of a workload as they are measured: by system, but first the floor that tells a step's length."""
+    ordered = sorted(systems, key=lambda system: system.name != "floor") if workload == "G-paced" else systems
+    return [row for system in ordered for row in _of(system, workload)]
 
 
 def _of(system: System, workload: str) -> Iterator[Row]:
