@@ -6,6 +6,8 @@ from typing import Any
 
 from tools.bench.systems.contract import WORKLOADS, System
 
+# Rounds at most, of what takes long and is not measured to the percent.
+FEWER_ROUNDS = {"C-A": 2, "C-B": 2, "E": 2, "G": 2, "G-paced": 2}
 PACES = (1.25, 2.0)  # lengths of a step, relative to the floor's time for a batch
 
 
