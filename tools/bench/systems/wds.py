@@ -67,7 +67,7 @@ def pack(job: PackJob) -> None:
     job.target.mkdir(parents=True)
     paths = sorted(job.source.glob("*.wav"))
     parts = [(paths[number :: job.processes], job.target, number) for number in range(job.processes)]
-    with get_context("spawn").Pool(job.processes) as pool:
+    with get_context("fork").Pool(job.processes) as pool:
         pool.starmap(_pack_part, parts)
 
 
