@@ -11,6 +11,8 @@ goes on.
 
 import argparse
 import os
+import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,7 +24,7 @@ from tools.bench.comparison.data import make_data
 from tools.bench.comparison.environments import InstallError, python_of
 from tools.bench.comparison.goals import goal_table
 from tools.bench.comparison.measuring import Bench
-from tools.bench.comparison.plan import planned
+from tools.bench.comparison.plan import FEWER_ROUNDS, planned
 from tools.bench.comparison.results import Results
 from tools.bench.comparison.served import served
 from tools.bench.systems.contract import MODULES, WORKLOADS, System, described
@@ -40,7 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("folder", type=Path, help="for environments, data, and results; made where it is not there")
     parser.add_argument("--systems", nargs="+", default=list(MODULES), choices=list(MODULES), metavar="NAME")
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS), metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=3, help="of each row, in turn")
+    parser.add_argument("--rounds", type=int, default=3, help="of each row, in turn; C, E and G take 2 at most")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--s3", action=argparse.BooleanOptionalAction, default=True, help="measure C")
     parser.add_argument("--resume", action="store_true", help="measure only what the results do not have")
@@ -57,6 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make what is needed, measure, and write."""
     options = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(options.results or folder / "results.json")
@@ -135,7 +138,8 @@ def _measure(
             if WORKLOADS[workload].remote and bench.server is None:
                 (folder / "built").mkdir(exist_ok=True)
                 bench.server = stack.enter_context(served(folder))
-            bench.measure(workload, planned(systems, workload), options.rounds)
+            rounds = min(options.rounds, FEWER_ROUNDS.get(workload, options.rounds))
+            bench.measure(workload, planned(systems, workload), rounds)
             print(f"{workload}: {time.perf_counter() - began:.0f} s", flush=True)
 
 

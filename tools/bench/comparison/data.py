@@ -32,7 +32,7 @@ def make_data(folder: Path, *, music: Path, digits: Path) -> None:
     _made(folder / "tracks-wav", lambda target: _as_wav(folder / "tracks", target))
     _made(folder / "clips", lambda target: _clips(folder / "tracks", target))
     _made(folder / "digits", lambda target: _digits(digits, target))
-    _made(folder / "wav", lambda target: _to_pack(folder, target))
+    _made(folder / "to-pack", lambda target: _to_pack(folder, target))
 
 
 def _made(target: Path, make: Callable[[Path], None]) -> None:
@@ -82,9 +82,7 @@ def _speaker(path: Path) -> str:
 
 
 def _to_pack(folder: Path, target: Path) -> None:
-    apart = round(CLIP_S / HOP_S)
-    clips = [path for path in _recordings(folder / "clips") if int(path.stem.rpartition("_")[2]) % apart == 0]
-    for path in [*clips, *_recordings(folder / "digits")]:
+    for path in [*_recordings(folder / "clips"), *_recordings(folder / "digits")]:
         samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
         soundfile.write(target / f"{path.stem}.wav", samples, rate, subtype="PCM_16")
 

@@ -88,7 +88,7 @@ WORKLOADS = {
     "B-wav": Workload(title="2 s crops of minutes-long stereo tracks, WAV", dataset="tracks-wav", crop_s=2.0),
     "C-A": Workload(title="5 s crops of 10 s mono clips, from S3", dataset="clips", crop_s=5.0, remote=True),
     "C-B": Workload(title="2 s crops of tracks, from S3", dataset="tracks", crop_s=2.0, batch=16, remote=True),
-    "D": Workload(title="pack WAV to FLAC shards, 2 processes", dataset="wav", crop_s=None),
+    "D": Workload(title="pack WAV to FLAC shards, 2 processes", dataset="to-pack", crop_s=None),
     "E": Workload(title="import, first batch, resume", dataset="clips", crop_s=5.0),
     "F": Workload(title="mix of three sources of short clips, whole", dataset="digits", crop_s=None),
     "G": Workload(title="log-mel of 5 s crops, CPU", dataset="clips", crop_s=5.0),

@@ -209,7 +209,11 @@ def _ranges(url: str, begin: int) -> Fetch:
         if connection is None:
             connection = _own.connection = HTTPConnection(signed.netloc)
         connection.request("GET", target, headers={"Range": f"bytes={begin + start}-{begin + stop - 1}"})
-        return connection.getresponse().read()
+        answer = connection.getresponse()
+        data = answer.read()
+        if answer.status not in (200, 206):
+            raise OSError(f"{url}: {answer.status} {data[:200]!r}")
+        return data
 
     return fetch
 
@@ -219,11 +223,13 @@ _signatures: dict[str, str] = {}
 
 def _signed(url: str) -> str:
     """Return a URL of an S3 object that needs no further signature."""
-    from botocore.session import get_session  # noqa: PLC0415  (only where S3 is read)
+    from botocore.config import Config  # noqa: PLC0415  (only where S3 is read)
+    from botocore.session import get_session  # noqa: PLC0415
 
     if url not in _signatures:
         bucket, _, key = url.removeprefix("s3://").partition("/")
-        client = get_session().create_client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+        config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+        client = get_session().create_client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], config=config)
         _signatures[url] = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
     return _signatures[url]
 

@@ -89,7 +89,7 @@ def _stream(job: Job, **more: Any) -> Stream:
     if job.variant == "1 thread":
         more["threads"] = 1
     if job.variant == "cached":
-        more["cache"] = job.cache
+        more |= {"cache": job.cache, "cache_size": "20GB"}
     crop = None if job.crop_s is None else sk.RandomCrop(job.crop_s)
     return Stream(views, crop=crop, batch_size=job.batch, seed=job.seed, **more)
 
