@@ -11,6 +11,8 @@ goes on.
 
 import argparse
 import os
+import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -57,6 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make what is needed, measure, and write."""
     options = parse_arguments(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(options.results or folder / "results.json")

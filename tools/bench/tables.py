@@ -22,13 +22,15 @@ class Table:
     title: str
     columns: Sequence[str]
     rows: list[Sequence[Any]] = field(default_factory=list)
+    quiet: bool = False
 
     def add(self, *cells: Any) -> None:
-        """Add a row and print it, so that a long run shows how far it is."""
-        if not self.rows:
+        """Add a row and, unless ``quiet``, print it, so that a long run shows how far it is."""
+        if not self.rows and not self.quiet:
             print(f"\n{self.title}\n  {' | '.join(self.columns)}")
         self.rows.append([str(cell) for cell in cells])
-        print("  " + " | ".join(self.rows[-1]), flush=True)
+        if not self.quiet:
+            print("  " + " | ".join(self.rows[-1]), flush=True)
 
     def text(self) -> str:
         """Return the table in aligned columns."""

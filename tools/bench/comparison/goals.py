@@ -25,7 +25,7 @@ class Goal(NamedTuple):
 
 def goal_table(results: Results) -> Table:
     """Return each goal, what was found, and whether that is enough."""
-    table = Table("Goals", ("goal", "wanted", "found", "met", "against"))
+    table = Table("Goals", ("goal", "wanted", "found", "met", "against"), quiet=True)
     for goal in [*_clips(results), *_tracks(results), *_remote(results), *_others(results), *_memory(results)]:
         known = not math.isnan(goal.found)
         met = "not measured" if not known else "yes" if goal.met else "NO"

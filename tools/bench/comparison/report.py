@@ -43,7 +43,7 @@ def _costs(results: Results, workload: str, rows: Sequence[Row]) -> Table:
     remote = WORKLOADS[workload].remote
     columns = ["system", "CPU ms / sample", "× shardkit", "samples/s", "× shardkit", "peak MB", "private MB"]
     columns += ["KB / sample", "requests / sample" if remote else "reads / sample", *["server CPU ms"] * remote]
-    table = Table(f"{workload}: {WORKLOADS[workload].title}", columns)
+    table = Table(f"{workload}: {WORKLOADS[workload].title}", columns, quiet=True)
     ours = OURS[workload]
     for row in rows:
         if _failed(results, table, row):
@@ -64,7 +64,7 @@ def _costs(results: Results, workload: str, rows: Sequence[Row]) -> Table:
 
 def _packing(results: Results, workload: str, rows: Sequence[Row]) -> Table:
     columns = ["system", "files/s", "× shardkit", "CPU ms / file", "× shardkit", "peak MB", "private MB", "MB written"]
-    table, ours = Table(f"{workload}: {WORKLOADS[workload].title}", columns), OURS[workload]
+    table, ours = Table(f"{workload}: {WORKLOADS[workload].title}", columns, quiet=True), OURS[workload]
     for row in rows:
         if _failed(results, table, row):
             continue
@@ -77,7 +77,7 @@ def _packing(results: Results, workload: str, rows: Sequence[Row]) -> Table:
 
 def _starting(results: Results, workload: str, rows: Sequence[Row]) -> Table:
     columns = ["system", "import s", "first batch s", "resume half-way, first batch s", "state bytes", "the rest is"]
-    table = Table(f"{workload}: {WORKLOADS[workload].title}", columns)
+    table = Table(f"{workload}: {WORKLOADS[workload].title}", columns, quiet=True)
     for row in rows:
         if _failed(results, table, row):
             continue
@@ -97,7 +97,7 @@ def _starting(results: Results, workload: str, rows: Sequence[Row]) -> Table:
 
 def _paced(results: Results, workload: str, rows: Sequence[Row]) -> Table:
     columns = ["system", "share of time waiting", "step ms", "samples/s", "CPU ms / sample"]
-    table = Table(f"{workload}: {WORKLOADS[workload].title}", columns)
+    table = Table(f"{workload}: {WORKLOADS[workload].title}", columns, quiet=True)
     for row in rows:
         if _failed(results, table, row) or not row.pace:
             continue

@@ -18,9 +18,9 @@ from tools.bench.systems.cutting import collated, place
 REQUIREMENTS = ("lhotse>=1.33", "torch", "numpy", "soundfile", "smart_open[s3]")
 SETTINGS = (
     "CutSet.to_shar(fields={'recording': 'flac'}), which encodes anew; from_shar(shuffle_shards=True).repeat(), "
-    "DynamicCutSampler(max_cuts=32, shuffle=True, shuffle_buffer_size=100), a Dataset that truncates each cut at "
-    "random and loads it (soundfile seeks in the member's bytes); DataLoader over IterableDatasetWrapper with 2 "
-    "workers; F: CutSet.mux(weights)."
+    "DynamicCutSampler(max_cuts=32, shuffle=True, shuffle_buffer_size=100, tracks 8), a Dataset that truncates "
+    "each cut at random and loads it (soundfile seeks in the member's bytes); DataLoader over "
+    "IterableDatasetWrapper with 2 workers; F: CutSet.mux(weights)."
 )
 VARIANTS = {
     "tuned": {
@@ -35,7 +35,8 @@ VARIANTS = {
         "G-paced": (2,),
     },
 }
-CLIPS_IN_SHARD, TRACKS_IN_SHARD, BUFFER = 128, 4, 100
+CLIPS_IN_SHARD, TRACKS_IN_SHARD = 128, 4
+BUFFER, TRACKS_BUFFER = 100, 8  # members; a track has 20 MB
 
 
 class Crops(Dataset):
@@ -70,7 +71,8 @@ def batches(job: Job) -> Iterator[Batch]:
         cuts = CutSet.mux(*parts, weights=list(SOURCES.values()), seed=job.seed)
     else:
         cuts = _cuts(job, "")
-    sampler = DynamicCutSampler(cuts, max_cuts=job.batch, shuffle=True, shuffle_buffer_size=BUFFER, seed=job.seed)
+    size = TRACKS_BUFFER if job.dataset == "tracks" else BUFFER
+    sampler = DynamicCutSampler(cuts, max_cuts=job.batch, shuffle=True, shuffle_buffer_size=size, seed=job.seed)
     if job.workers == 0:
         dataset = Crops(job)
         return (dataset[batch] for batch in sampler)

@@ -18,8 +18,8 @@ REQUIREMENTS = ("webdataset>=1.0", "torch", "numpy", "soundfile", "s3fs")
 SETTINGS = (
     "ShardWriter(maxsize=64 MB); WebDataset(urls, shardshuffle=100).shuffle(100).map(decode).batched(32), endless"
     " with repeat(), through WebLoader(num_workers=2) where there are workers; F: RandomMix. Its docs shuffle up "
-    "to 1,000 members; 100 keep memory small. S3: s3fs as an opener, as there is no program to pipe from; cached:"
-    " cache_dir, whole shards."
+    "to 1,000 members; 100, and 8 tracks, keep memory small. S3: s3fs as an opener, as there is no program to "
+    "pipe from; cached: cache_dir, whole shards."
 )
 VARIANTS = {
     "documented": {"A": (0, 2), "B": (0,), "C-B": (0,), "F": (0,)},
@@ -37,7 +37,8 @@ VARIANTS = {
     "tuned, cached": {"C-A": (2,), "C-B": (2,)},
 }
 CACHES = ("tuned, cached",)
-SHARD_BYTES, BUFFER = 64_000_000, 100
+SHARD_BYTES = 64_000_000
+BUFFERS = {"tracks": 8, "tracks-wav": 8}  # members, of 20 or 45 MB each; else 100
 
 
 def build(source: Path, target: Path, dataset: str) -> None:
@@ -94,7 +95,7 @@ def _pipeline(job: Job, folder: str) -> IterableDataset:
     urls = ["/".join(part for part in (job.where, folder, name) if part) for name in names]
     more = {"cache_dir": str(job.cache)} if job.variant == "tuned, cached" else {}
     dataset = webdataset.WebDataset(urls, shardshuffle=100, seed=job.seed, **more)
-    return dataset.repeat().shuffle(BUFFER).map(lambda item: _sample(item, job))
+    return dataset.repeat().shuffle(BUFFERS.get(job.dataset, 100)).map(lambda item: _sample(item, job))
 
 
 def _sample(item: dict[str, Any], job: Job) -> dict[str, Any]:
