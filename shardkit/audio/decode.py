@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shardkit.audio import flac, pcm, whole
 from shardkit.audio.checks import CheckTable
 from shardkit.audio.facts import TABLED_CODECS, AudioFacts, reads_ranges
-from shardkit.audio.flac_decode import decode_frames
+from shardkit.audio.flac_decode import decode_frames, decode_stream
 from shardkit.audio.flac_header import begins_frame
 from shardkit.audio.flac_trim import only_frames
 from shardkit.audio.points import PointTable
@@ -224,6 +224,8 @@ def _frame_bytes(facts: AudioFacts) -> int:
 
 def _decode_flac(member: AudioMember, part: memoryview, start: int, stop: int, needed: Needed) -> pcm.Native:
     facts, table = member.facts, member.seek_table
+    if table is None and stop - start == facts.frames and facts.bit_depth is not None:
+        return decode_stream(part, facts.channels, facts.frames, facts.bit_depth)
     if table is None:
         table = SeekTable.of(flac.scan(part))
         lo, hi, first, after = table.span(start, stop)

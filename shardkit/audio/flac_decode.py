@@ -9,6 +9,7 @@ import miniaudio
 import numpy as np
 
 from shardkit.audio.flac import StreamInfo, slice_header
+from shardkit.audio.flac_header import MAX_BLOCK
 from shardkit.audio.pcm import Native
 from shardkit.core.errors import AudioError
 
@@ -32,17 +33,35 @@ def decode_frames(frames: bytes | memoryview, info: StreamInfo, num_samples: int
     if num_samples > len(frames) // _MIN_FRAME_BYTES * info.max_block:
         raise AudioError(f"{len(frames)} bytes of FLAC can't hold {num_samples} samples")
     stream = b"".join([slice_header(info, num_samples), frames])
-    dtype = np.int16 if info.bit_depth <= 16 else np.int32
+    return decode_stream(stream, info.channels, num_samples, info.bit_depth)
+
+
+def decode_stream(stream: bytes | memoryview, channels: int, num_samples: int, bit_depth: int) -> Native:
+    """Return all samples of a whole stream, as a native block.
+
+    Args:
+        stream: Its bytes.
+        channels: How many it has.
+        num_samples: How many samples it has.
+        bit_depth: Of these.
+
+    Raises:
+        AudioError: A frame is damaged or missing, or it is another stream.
+    """
+    if num_samples > len(stream) // _MIN_FRAME_BYTES * MAX_BLOCK:
+        raise AudioError(f"{len(stream)} bytes of FLAC can't hold {num_samples} samples")
     decode = _decode_into_buffer if _HAS_DR_FLAC else _decode_and_copy
-    block = decode(stream, info.channels, num_samples, dtype)
+    block = decode(stream, channels, num_samples, np.int16 if bit_depth <= 16 else np.int32)
     if len(block) != num_samples:
         raise AudioError(f"damaged FLAC frame: {num_samples} samples expected, {len(block)} decoded")
     return block
 
 
-def _decode_into_buffer(stream: bytes, channels: int, num_samples: int, dtype: type[np.signedinteger]) -> Native:
+def _decode_into_buffer(
+    stream: bytes | memoryview, channels: int, num_samples: int, dtype: type[np.signedinteger]
+) -> Native:
     lib, ffi = miniaudio.lib, miniaudio.ffi
-    decoder = lib.ma_dr_flac_open_memory(stream, len(stream), ffi.NULL)
+    decoder = lib.ma_dr_flac_open_memory(ffi.from_buffer(stream), len(stream), ffi.NULL)
     if not decoder:
         raise AudioError("damaged FLAC frame: the first one does not decode")
     try:
@@ -59,10 +78,12 @@ def _decode_into_buffer(stream: bytes, channels: int, num_samples: int, dtype: t
     return block[:num_decoded]
 
 
-def _decode_and_copy(stream: bytes, channels: int, num_samples: int, dtype: type[np.signedinteger]) -> Native:
+def _decode_and_copy(
+    stream: bytes | memoryview, channels: int, num_samples: int, dtype: type[np.signedinteger]
+) -> Native:
     read = miniaudio.flac_read_s16 if dtype == np.int16 else miniaudio.flac_read_s32
     try:
-        decoded = read(stream)
+        decoded = read(bytes(stream))
     except miniaudio.DecodeError as err:
         raise AudioError("damaged FLAC frame: the first one does not decode") from err
     if decoded.nchannels != channels:

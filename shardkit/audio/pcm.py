@@ -75,10 +75,9 @@ def to_float32(block: Native, out: NDArray[np.float32] | None = None) -> NDArray
     elif scale is None:
         with np.errstate(over="ignore", invalid="ignore"):  # packing has refused what becomes infinite here
             out[...] = block.T
-    elif block.dtype == np.int16:
-        np.multiply(block.T, np.float32(scale), out=out)
     else:
-        # int32 -> float32 rounds once, as C does; a power of two scales without rounding.
+        # int32 -> float32 rounds once, as C does; a power of two scales without rounding. In two steps, since NumPy
+        # converts in pieces of its own if it is to multiply too.
         out[...] = block.T
         out *= np.float32(scale)
     return out

@@ -15,11 +15,11 @@ class Traffic:
             int, tuple[int, int, float]
         ] = {}  # thread -> (requests, bytes, s); only that thread writes it
 
-    def add(self, num_bytes: int, seconds: float = 0.0) -> None:
-        """Count one request that returned ``num_bytes`` after ``seconds``; a retried request counts once."""
+    def add(self, num_bytes: int, seconds: float = 0.0, *, requests: int = 1) -> None:
+        """Count requests that returned ``num_bytes`` after ``seconds``; a retried request counts once."""
         thread = get_ident()
-        requests, total, waited = self._cells.get(thread, (0, 0, 0.0))
-        self._cells[thread] = (requests + 1, total + num_bytes, waited + seconds)
+        before, total, waited = self._cells.get(thread, (0, 0, 0.0))
+        self._cells[thread] = (before + requests, total + num_bytes, waited + seconds)
 
     @property
     def requests(self) -> int:

@@ -70,7 +70,7 @@ class FieldColumns:
 
     def member(self, row: int, *, with_table: bool = True) -> AudioMember:
         """Return what a decoder needs to know of an audio member; without its seek table it is read whole."""
-        codec = self._codec.of(row)
+        codec = self.codec(row)
         coded = self._column("seek_table")[row].as_py() if with_table else None
         table = None if coded is None else read_table(coded, codec)
         bit_depth, data_offset = int(self.bit_depth[row]), int(self._data_offset[row])
@@ -88,6 +88,10 @@ class FieldColumns:
             table,
             self._setup(table.setup) if isinstance(table, PointTable) else None,
         )
+
+    def codec(self, row: int) -> str:
+        """Return the codec of an audio member."""
+        return self._codec.of(row)  # type: ignore[no-any-return]
 
     @cached_property
     def _codec(self) -> "_Words":
@@ -140,7 +144,11 @@ class FieldColumns:
 
     def hash(self, row: int) -> int:
         """Return the recorded xxh3 of a member."""
-        return self._column("xxh3")[row].as_py()  # type: ignore[no-any-return]
+        return int(self._hashes[row])
+
+    @cached_property
+    def _hashes(self) -> NDArray[np.uint64]:
+        return np.asarray(pc.fill_null(self._column("xxh3"), 0).to_numpy(zero_copy_only=False), dtype=np.uint64)
 
     def _column(self, name: str) -> pa.Array:
         if name not in self._columns:

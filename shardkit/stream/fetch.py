@@ -18,7 +18,7 @@ from shardkit.core.ranges import Limits, coalesce
 from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.cost import cost_of
 from shardkit.storage.location import Location
-from shardkit.storage.store import read_range
+from shardkit.storage.store import read_range, read_ranges
 from shardkit.stream.catalog import Catalog
 from shardkit.stream.counters import SourceCounts
 from shardkit.stream.piece import Piece, whole_member
@@ -32,7 +32,7 @@ MAX_WASTE = 0.25  # of the bytes asked for; more may be what another rank reads 
 MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Join:
     """Bytes [lo, hi) of a shard's tar that hold some pieces; each comes with the number that it was asked for with."""
 
@@ -51,6 +51,11 @@ class Join:
     def tar(self) -> Location:
         """The tar that holds it."""
         return self.catalog.tars[self.shard]
+
+    @property
+    def shard_key(self) -> tuple[int, int]:
+        """What is the same for joins of one shard only."""
+        return id(self.catalog), self.shard
 
     def slice_of(self, piece: Piece, data: memoryview) -> memoryview:
         """Return the bytes of a piece from those of the join."""
@@ -119,6 +124,14 @@ class Fetcher:
             data = self.cache.read(tar, join.lo, join.hi, identity=info.hash, size=info.bytes, traffic=traffic)
             return memoryview(data)
         return memoryview(read_range(tar, join.lo, join.hi, traffic=traffic, expected_size=info.bytes))
+
+    def fetch_short(self, joins: Sequence[Join]) -> list[memoryview]:
+        """Return the bytes of some short joins of one local tar; see ``fetch``."""
+        first = joins[0]
+        traffic = None if self._counts is None else self._counts[first.pieces[0][1].source].asked
+        ranges = [(join.lo, join.hi) for join in joins]
+        size = first.catalog.shards[first.shard].bytes
+        return [memoryview(data) for data in read_ranges(first.tar, ranges, expected_size=size, traffic=traffic)]
 
     def deliver(self, piece: Piece, data: memoryview, use: Callable[[Piece, memoryview], T]) -> T:
         """Return what ``use`` makes of a piece and its bytes, or of the whole member, if the piece is not as it should.

@@ -100,8 +100,10 @@ class AudioPiece(Piece):
             FormatError, InputError: What the index says of the member can't be.
         """
         columns = catalog.fields[field]
+        # All of a member has a hash; a table is for parts of it. Of a WAV, nothing beside the samples is read.
+        is_whole = start == 0 and stop == columns.frames[row] and columns.codec(row) != "wav"
         try:
-            member = columns.member(row)
+            member = columns.member(row, with_table=not is_whole)
             needed = needed_for(member, start, stop)
         except FormatError as err:
             with located(catalog, field, row):

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,12 @@ from shardkit.stream.workers import Workers
 # What is wrong with a sample and not with the storage: an outage is no reason to go on without a sample.
 SAMPLE_FAULTS = (AudioError, FormatError, NotFoundError)
 
+SHORT = 32 * 1024  # bytes of a read beside which what is done around it counts
+SHARE = 256 * 1024  # bytes of reads below which they are not worth being divided among threads
+
 Faults = list[tuple[int, ShardkitError]]  # place in the batch, and what is wrong there
 Task = Callable[[], Faults]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -148,13 +153,17 @@ def start_reading(
                 alone.append((index, piece))
             else:
                 tasks.append((piece.tar, partial(_fill_shared, shared, index, piece, buffers, fetcher)))
-    tasks += [(join.tar, partial(_fill, join, buffers, fetcher)) for join in joined(alone)]
+    joins = joined(alone)
     near = [task for tar, task in tasks if tar.is_local]
     jobs += [workers.submit(task) for tar, task in tasks if not tar.is_local]
-    return jobs + [workers.submit(_run_all, share) for share in _shares(near, 2 * workers.limit)]
+    jobs += [workers.submit(_fill, join, buffers, fetcher) for join in joins if not join.tar.is_local]
+    jobs += [workers.submit(_run_all, share) for share in _shares(near, 2 * workers.limit)]
+    local = [join for join in joins if join.tar.is_local]
+    number = min(2 * workers.limit, 1 + sum(join.hi - join.lo for join in local) // SHARE)
+    return jobs + [workers.submit(_fill_all, share, buffers, fetcher) for share in _shares(local, number)]
 
 
-def _shares(tasks: Sequence[Task], number: int) -> Iterator[Sequence[Task]]:
+def _shares(tasks: Sequence[T], number: int) -> Iterator[Sequence[T]]:
     """Yield the tasks in at most so many shares: handing one over takes as long as some tasks."""
     size = max(1, -(-len(tasks) // number))
     for start in range(0, len(tasks), size):
@@ -163,6 +172,25 @@ def _shares(tasks: Sequence[Task], number: int) -> Iterator[Sequence[Task]]:
 
 def _run_all(tasks: Sequence[Task]) -> Faults:
     return [fault for task in tasks for fault in task()]
+
+
+def _fill_all(joins: Sequence[Join], buffers: Buffers, fetcher: Fetcher) -> Faults:
+    """Fill the buffers with what some joins of local tars hold; short ones that follow each other in a tar at once."""
+    faults: Faults = []
+    for (_, is_short), group in groupby(joins, key=lambda join: (join.shard_key, join.hi - join.lo <= SHORT)):
+        run = list(group)
+        if is_short:
+            try:
+                found = fetcher.fetch_short(run)
+            except SAMPLE_FAULTS:
+                pass  # each is read alone, and the one that can't be is reported
+            else:
+                for join, data in zip(run, found, strict=True):
+                    faults += _put_all(join, data, buffers, fetcher)
+                continue
+        for join in run:
+            faults += _fill(join, buffers, fetcher)
+    return faults
 
 
 def _fill(join: Join, buffers: Buffers, fetcher: Fetcher) -> Faults:
@@ -174,6 +202,10 @@ def _fill(join: Join, buffers: Buffers, fetcher: Fetcher) -> Faults:
             return [(index, piece.explained(err))]
         # Where those that a piece was joined with can't be read, it may be there.
         return [fault for index, piece in join.pieces for fault in _fill(Join.of(index, piece), buffers, fetcher)]
+    return _put_all(join, data, buffers, fetcher)
+
+
+def _put_all(join: Join, data: memoryview, buffers: Buffers, fetcher: Fetcher) -> Faults:
     return [
         fault
         for index, piece in join.pieces
