@@ -140,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve a folder as S3 on this machine; its sub-folders are buckets.")
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     with suppress(KeyboardInterrupt), serve(folder) as endpoint:
         for name, value in endpoint.environment().items():
             print(f"export {name}={value}", flush=True)

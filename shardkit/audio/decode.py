@@ -8,6 +8,7 @@ whole member. What is read is checked: WAV by checksums of the index, FLAC and V
 """
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from shardkit.audio import flac, pcm, whole
 from shardkit.audio.checks import CheckTable
 from shardkit.audio.facts import TABLED_CODECS, AudioFacts, reads_ranges
 from shardkit.audio.flac_decode import decode_frames
-from shardkit.audio.flac_header import read_frame_header
+from shardkit.audio.flac_header import begins_frame
+from shardkit.audio.flac_trim import only_frames
 from shardkit.audio.points import PointTable
 from shardkit.audio.seektable import SeekTable
 from shardkit.audio.slices import read_slice
@@ -58,29 +60,49 @@ def read_table(coded: bytes, codec: str) -> SeekTable | PointTable | CheckTable:
     return SeekTable.from_bytes(coded) if codec == "flac" else PointTable.from_bytes(coded)
 
 
-def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
-    """Return the bytes [lo, hi) of the member that samples [start, stop) need.
+class Needed(NamedTuple):
+    """What samples of a member need: its bytes [lo, hi), and the samples [first, after) that those bytes hold.
+
+    Of lossy codecs, whose frames lean on those before them, and of members that are read whole, the samples are those
+    that were asked for.
+    """
+
+    lo: int
+    hi: int
+    first: int
+    after: int
+
+
+def needed_for(member: AudioMember, start: int, stop: int) -> Needed:
+    """Return what samples [start, stop) of a member need.
 
     Raises:
         InputError: [start, stop) is empty or not within the recording.
         FormatError: What is known of the member contradicts its size.
     """
-    facts = member.facts
+    facts, table = member.facts, member.seek_table
     if not 0 <= start < stop <= facts.frames:
         raise InputError(f"samples {start} to {stop} of a recording of {facts.frames}: none, or not all there")
     if not member.reads_ranges:
-        return 0, member.size
-    if isinstance(member.seek_table, PointTable):
-        span = member.seek_table.span(start, stop)
+        return Needed(0, member.size, start, stop)
+    first, after = start, stop
+    if isinstance(table, SeekTable):
+        lo, hi, first, after = table.span(start, stop)
+    elif isinstance(table, PointTable):
+        span = table.span(start, stop)
         lo, hi = span.lo, span.hi
-    elif isinstance(member.seek_table, SeekTable):
-        lo, hi, _ = member.seek_table.byte_range(start, stop)
     else:
-        first, last = (start, stop) if member.seek_table is None else member.seek_table.span(start, stop)
-        lo, hi = ((facts.data_offset or 0) + sample * _frame_bytes(facts) for sample in (first, last))
+        if table is not None:
+            first, after = table.span(start, stop)
+        lo, hi = ((facts.data_offset or 0) + sample * _frame_bytes(facts) for sample in (first, after))
     if not 0 <= lo < hi <= member.size:
         raise FormatError(f"samples {start} to {stop} at bytes {lo} to {hi} of a member of {member.size} bytes")
-    return lo, hi
+    return Needed(lo, hi, first, after)
+
+
+def byte_range(member: AudioMember, start: int, stop: int) -> tuple[int, int]:
+    """Return the bytes [lo, hi) of the member that samples [start, stop) need; see ``needed_for``."""
+    return needed_for(member, start, stop)[:2]
 
 
 def decode(
@@ -89,8 +111,7 @@ def decode(
     data_start: int,
     start: int,
     stop: int,
-    *,
-    out: NDArray[np.float32] | None = None,
+    needed: Needed | None = None,
 ) -> NDArray[np.float32]:
     """Return samples [start, stop), decoded from the bytes that ``byte_range`` names or more.
 
@@ -100,17 +121,49 @@ def decode(
         data_start: Offset of ``data`` in the member.
         start: First sample.
         stop: One past the last sample.
-        out: Where to put the samples, (channel, time); None: into a new, contiguous array.
+        needed: What ``needed_for`` says of these samples, where it is known already.
 
     Returns:
-        PCM, full scale 1, (channel, time). Floats keep values beyond full scale.
+        PCM, full scale 1, (channel, time), contiguous. Floats keep values beyond full scale.
 
     Raises:
         InputError: [start, stop) is empty or not within the recording.
         AudioError: The bytes are damaged or too few.
         FormatError: What is known of the member contradicts its size.
     """
-    return pcm.to_float32(_decode_native(member, data, data_start, start, stop), out)
+    return pcm.to_float32(_decode_native(member, data, data_start, start, stop, needed))
+
+
+def decode_into(
+    out: NDArray[Any],
+    member: AudioMember,
+    data: bytes | memoryview,
+    data_start: int,
+    start: int,
+    stop: int,
+    needed: Needed | None = None,
+) -> None:
+    """Do what ``decode`` does, into an array of float32 or int16.
+
+    Args:
+        out: Where to put the samples, (channel, time). As int16 they have a full scale of 2**15: times 2**-15 they are
+            those of float32.
+        member: As for ``decode``, and so on.
+        data: Bytes of the member from ``data_start`` on.
+        data_start: Offset of ``data`` in the member.
+        start: First sample.
+        stop: One past the last sample.
+        needed: What ``needed_for`` says of these samples, where it is known already.
+
+    Raises:
+        AudioError: As ``decode``, or int16 can't hold what was recorded.
+        InputError, FormatError: As ``decode``.
+    """
+    block = _decode_native(member, data, data_start, start, stop, needed)
+    if out.dtype == np.int16:
+        pcm.to_int16(block, out)
+    else:
+        pcm.to_float32(block, out)
 
 
 def decode_pcm(
@@ -129,61 +182,68 @@ def decode_pcm(
     bit_depth = member.facts.bit_depth
     if bit_depth is None:
         raise AudioError(f"{member.facts.codec} holds no integer PCM")
-    block = _decode_native(member, data, data_start, start, stop)
+    block = _decode_native(member, data, data_start, start, stop, None)
     return np.array(pcm.right_justify(block, bit_depth).T, order="C")  # a copy: the block may be the caller's bytes
 
 
-def _decode_native(member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int) -> pcm.Native:
-    lo, hi = byte_range(member, start, stop)
+def _decode_native(
+    member: AudioMember, data: bytes | memoryview, data_start: int, start: int, stop: int, needed: Needed | None
+) -> pcm.Native:
+    if needed is None:
+        needed = needed_for(member, start, stop)
+    lo, hi = needed.lo, needed.hi
     if not data_start <= lo or data_start + len(data) < hi:
         raise AudioError(
             f"samples {start} to {stop} need bytes {lo} to {hi}, "
             f"got {data_start} to {data_start + len(data)}: truncated?"
         )
-    needed = memoryview(data)[lo - data_start : hi - data_start]
-    facts = member.facts
+    part = memoryview(data)[lo - data_start : hi - data_start]
+    facts, table = member.facts, member.seek_table
     if facts.codec == "flac":
-        return _decode_flac(member, needed, start, stop)
-    if isinstance(member.seek_table, PointTable):
-        return read_slice(needed, facts, member.seek_table, member.setup, start, stop)
+        return _decode_flac(member, part, start, stop, needed)
+    if isinstance(table, PointTable):
+        return read_slice(part, facts, table, member.setup, start, stop)
     if member.reads_ranges:
-        return _wav_samples(member, needed, start, stop)
-    return whole.read_span(data if len(needed) == len(data) else needed, facts, start, stop)
+        return _wav_samples(member, part, start, stop, needed)
+    return whole.read_span(data if len(part) == len(data) else part, facts, start, stop)
 
 
-def _wav_samples(member: AudioMember, needed: memoryview, start: int, stop: int) -> pcm.Native:
+def _wav_samples(member: AudioMember, part: memoryview, start: int, stop: int, needed: Needed) -> pcm.Native:
     facts, table, size = member.facts, member.seek_table, _frame_bytes(member.facts)
     if isinstance(table, CheckTable):
         if table.frames != facts.frames:
             raise FormatError(f"WAV of {facts.frames} samples, with checksums of {table.frames}")
-        first, _ = table.span(start, stop)
-        table.check(needed, first, size)
-        needed = needed[(start - first) * size : (stop - first) * size]
-    return pcm.from_wav(needed, facts.sample_format, facts.channels)
+        table.check(part, needed.first, size)
+        part = part[(start - needed.first) * size : (stop - needed.first) * size]
+    return pcm.from_wav(part, facts.sample_format, facts.channels)
 
 
 def _frame_bytes(facts: AudioFacts) -> int:
     return pcm.WIDTH[facts.sample_format] * facts.channels
 
 
-def _decode_flac(member: AudioMember, needed: memoryview, start: int, stop: int) -> pcm.Native:
+def _decode_flac(member: AudioMember, part: memoryview, start: int, stop: int, needed: Needed) -> pcm.Native:
     facts, table = member.facts, member.seek_table
     if table is None:
-        table = SeekTable.of(flac.scan(needed))
+        table = SeekTable.of(flac.scan(part))
+        lo, hi, first, after = table.span(start, stop)
+        part = part[lo:hi]
+    else:
+        lo, hi, first, after = needed
     if not isinstance(table, SeekTable) or facts.bit_depth is None or table.frames != facts.frames:
         raise FormatError(
             f"FLAC of {facts.frames} samples of {facts.bit_depth} bits, "
             f"with a seek table of {table.frames if isinstance(table, SeekTable) else 'points, not'} samples"
         )
-    lo, hi, first, after = table.span(start, stop)
+    number = first if table.variable else first // table.max_block
     info = table.stream_info(facts.sample_rate, facts.channels, facts.bit_depth)
-    frames = needed if member.seek_table is not None else needed[lo:hi]
-    header = read_frame_header(frames, 0, info.sample_rate, info.channels, info.bit_depth)
-    number = first if table.variable else first // info.max_block
-    if header is None or header.number != number:
+    if not begins_frame(part, number, info.sample_rate, info.channels, info.bit_depth, variable=table.variable):
         raise AudioError(f"damaged: no FLAC frame of sample {first} at byte {lo}, or not the member that was indexed")
+    if not table.variable:
+        part, first, after = only_frames(part, info, (first, after), (start, stop))
     try:
-        # All frames that were read are decoded, the last one's surplus too: only then a short count betrays a bad one.
-        return decode_frames(frames, info, after - first)[start - first : stop - first]
+        # All samples of these frames are asked for, the last one's surplus too: only then a short count betrays a bad
+        # frame.
+        return decode_frames(part, info, after - first)[start - first : stop - first]
     except AudioError as err:
         raise AudioError(f"samples {first} to {after} at bytes {lo} to {hi}: {err}") from err

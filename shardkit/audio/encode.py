@@ -10,6 +10,9 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
+from shardkit.audio import probe
+from shardkit.audio.decode import AudioMember
+from shardkit.audio.flac import layout_of
 from shardkit.audio.pcm import Native, to_wav
 from shardkit.audio.wav import pad, write_header
 from shardkit.audio.whole import SequentialFile
@@ -28,6 +31,9 @@ class Encoder(Protocol):
 
     def finish(self) -> bytes:
         """Return the file."""
+
+    def describe(self, data: bytes) -> AudioMember:
+        """Return what a reader must know of the finished file."""
 
 
 class FlacEncoder:
@@ -49,7 +55,7 @@ class FlacEncoder:
                 f"FLAC can't hold {channels} channels at {sample_rate} Hz (at most {MAX_FLAC_CHANNELS}, "
                 f"{MAX_FLAC_RATE} Hz): choose --codec wav, or --codec keep"
             )
-        self._buffer = io.BytesIO()
+        self._buffer = _Written()
         try:
             self._file = SequentialFile(
                 self._buffer,
@@ -82,6 +88,23 @@ class FlacEncoder:
         self._file.close()
         return self._buffer.getvalue()
 
+    def describe(self, data: bytes) -> AudioMember:
+        """Return what a reader must know of the finished file."""
+        return probe.flac_member(layout_of(data, self._buffer.offsets))
+
+
+class _Written:
+    """A file in memory that knows where each write began: libFLAC writes frame by frame."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self.offsets: list[int] = []
+        self.tell, self.seek, self.getvalue = self._buffer.tell, self._buffer.seek, self._buffer.getvalue
+
+    def write(self, data: bytes) -> int:
+        self.offsets.append(self.tell())
+        return self._buffer.write(data)
+
 
 class WavEncoder:
     """Writes WAV of any format that ``pcm.WIDTH`` names but "s8", which WAV has not.
@@ -106,3 +129,7 @@ class WavEncoder:
         data_bytes = sum(map(len, self._parts))
         header = write_header(self._sample_format, self._rate, self._channels, data_bytes)
         return b"".join([header, *self._parts, pad(data_bytes)])
+
+    def describe(self, data: bytes) -> AudioMember:
+        """Return what a reader must know of the finished file."""
+        return probe.inspect(data)

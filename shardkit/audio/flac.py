@@ -19,6 +19,7 @@ Source:
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,7 @@ from shardkit.core.errors import AudioError
 
 STREAMINFO_BYTES = 34
 _STREAMINFO, _LAST_BLOCK, _INVALID_BLOCK = 0, 0x80, 127
+_FIXED_SYNC = b"\xff\xf8"
 _SYNC = {False: re.compile(rb"\xff\xf8"), True: re.compile(rb"\xff\xf9")}  # 14 bits of sync, a zero, the strategy
 
 
@@ -130,6 +132,28 @@ def scan(data: bytes | memoryview) -> FlacLayout:
         info=replace(info, total_samples=total, min_block=int(blocks.min()), max_block=int(blocks.max())),
         variable=first.variable,
         frame_samples=ends - blocks,
+        frame_bytes=np.array(starts, np.int64),
+        end=len(data),
+    )
+
+
+def layout_of(data: bytes, writes: Sequence[int]) -> FlacLayout:
+    """Return the layout of a stream whose encoder wrote each frame at once, by where its writes began.
+
+    It is that of ``scan``, for a hundredth of the work; what does not fit is scanned.
+    """
+    info, first_byte = read_metadata(data)
+    starts = [start for start in writes if start >= first_byte]
+    num_frames = -(-info.total_samples // info.max_block)
+    fits = len(starts) == num_frames and starts[0] == first_byte and starts == sorted(starts)
+    if not fits or not all(data.startswith(_FIXED_SYNC, start) for start in starts):
+        return scan(data)
+    samples = np.arange(num_frames, dtype=np.int64) * info.max_block
+    last = info.total_samples - int(samples[-1])
+    return FlacLayout(
+        info=replace(info, min_block=last, max_block=info.max_block if num_frames > 1 else last),
+        variable=False,
+        frame_samples=samples,
         frame_bytes=np.array(starts, np.int64),
         end=len(data),
     )

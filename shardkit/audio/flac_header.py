@@ -63,6 +63,23 @@ def coded_number(number: int) -> bytes:
     return bytes([lead | number, *reversed(tail)])
 
 
+def begins_frame(
+    data: bytes | memoryview, number: int, sample_rate: int, channels: int, bit_depth: int, *, variable: bool
+) -> bool:
+    """Return whether data begin with the header of a certain frame of a stream.
+
+    ``read_frame_header`` in a third of its time, but for the CRC-8: who decodes the frame looks at that.
+    """
+    coded = coded_number(number)
+    raw = bytes(data[: 4 + len(coded)])
+    if raw[:2] != (b"\xff\xf9" if variable else b"\xff\xf8") or raw[4:] != coded:
+        return False
+    rate = raw[2] & 0xF
+    if rate >= len(_RATES):  # it is told in a field of its own
+        return read_frame_header(data, 0, sample_rate, channels, bit_depth) is not None
+    return _RATES[rate] in (0, sample_rate) and _fits(raw[3], channels, bit_depth)
+
+
 def read_frame_header(
     data: bytes | memoryview, start: int, sample_rate: int, channels: int, bit_depth: int
 ) -> FrameHeader | None:

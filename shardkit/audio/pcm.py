@@ -52,12 +52,12 @@ def to_wav(block: Native, sample_format: str) -> bytes:
     Bits below the format's depth must be zero: they are cut, not rounded.
     """
     if sample_format in _FLOAT_DTYPE:
-        return block.astype(_FLOAT_DTYPE[sample_format]).tobytes()
+        return block.astype(_FLOAT_DTYPE[sample_format], copy=False).tobytes()
     if sample_format == "u8":
         return ((block >> 8).astype(np.uint8) ^ 0x80).tobytes()
     if sample_format == "s24":
         return np.ascontiguousarray(block, "<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
-    return block.astype("<i2" if sample_format == "s16" else "<i4").tobytes()
+    return block.astype("<i2" if sample_format == "s16" else "<i4", copy=False).tobytes()
 
 
 def to_float32(block: Native, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -94,6 +94,31 @@ def _stereo_to_float32(block: NDArray[np.int16], out: NDArray[np.float32]) -> No
     out[0] = np.left_shift(pairs, 16, out=upper)
     out[1] = np.bitwise_and(pairs, -65536, out=upper)
     np.multiply(out, np.float32(2.0**-31), out=out)
+
+
+def to_int16(block: Native, out: NDArray[np.int16]) -> None:
+    """Put integers of up to 16 bits where they shall go, full scale 2**15; times 2**-15 they are ``to_float32``'s.
+
+    Args:
+        block: (time, channel).
+        out: Where to put them, (channel, time).
+
+    Raises:
+        AudioError: The block holds more than 16 bits, or floats.
+    """
+    if block.dtype != np.int16:
+        raise AudioError("samples of more than 16 bits can't be delivered as int16; ask for float32")
+    if block.shape[1] == 2 and block.flags.c_contiguous and _LITTLE_ENDIAN:
+        pairs = block.view(np.int32).reshape(-1)
+        out[0] = pairs  # the lower half
+        out[1] = pairs >> 16
+    else:
+        out[...] = block.T
+
+
+def full_scale(dtype: np.dtype[Any]) -> float:
+    """Return what a sample of a native block has to be divided by to lie in [-1, 1)."""
+    return 1.0 / _SCALE.get(dtype, 1.0)
 
 
 def to_float64(block: Native) -> NDArray[np.float64]:

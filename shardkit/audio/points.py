@@ -33,9 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.checks import checksum
-from shardkit.audio.columns import read_column, running_sum, write_column
+from shardkit.audio.columns import MAX_POSITION, read_column, running_sum, write_column
 from shardkit.audio.seektable import MAX_POINTS
-from shardkit.audio.varint import read_varint, write_varint
+from shardkit.audio.varint import read_varints, write_varint
 from shardkit.core.errors import AudioError, FormatError
 
 VERSION = 2
@@ -150,11 +150,7 @@ class PointTable:
         position, setup = 2, None
         if data[1] & _HAS_SETUP:
             setup, position = int.from_bytes(data[2 : 2 + _SETUP_BYTES], "little"), 2 + _SETUP_BYTES
-        fields = []
-        for _ in range(5):
-            value, position = read_varint(data, position)
-            fields.append(value)
-        skip, lead, lag, offset, num_points = fields
+        (skip, lead, lag, offset, num_points), position = read_varints(data, position, 5)
         if not 2 <= num_points <= MAX_POINTS or max(skip, lead, lag) > _MAX_LEAD:
             raise FormatError(f"seek table of {num_points} points, {skip} skipped, lead {lead} and lag {lag} samples")
         sizes, position = read_column(data, position, num_points)
@@ -163,7 +159,8 @@ class PointTable:
         if data[1] & _HAS_CHECKS and len(data) - position == 2 * num_points:
             checks, position = np.frombuffer(data, "<u2", offset=position), len(data)
         complete = position == len(data) and (checks is not None) is bool(data[1] & _HAS_CHECKS)
-        if not complete or sizes.min() < 1 or steps.min() < 1:
+        # The base of a column is the least of its values.
+        if not complete or sizes.base < 1 or steps.base < 1 or offset >= MAX_POSITION:
             raise FormatError(f"seek table of {len(data)} bytes: {position} read, or its points do not increase")
         offsets, positions = running_sum(offset, sizes), running_sum(0, steps)
         return cls(positions, offsets[:-1], int(offsets[-1]), skip, lead, lag, setup, checks)

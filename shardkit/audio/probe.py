@@ -55,7 +55,7 @@ def probe(source: bytes | memoryview | Path) -> AudioFacts:
     data = read_file(source) if isinstance(source, Path) else source
     member = inspect(data)
     facts = member.facts
-    check_not_empty(facts)
+    check_not_empty(facts.frames)
     if facts.codec == "flac":
         # The scan sees frame headers; a cut within the last frame shows when that is decoded.
         decode(member, data, 0, facts.frames - 1, facts.frames)
@@ -66,17 +66,22 @@ def probe(source: bytes | memoryview | Path) -> AudioFacts:
     return replace(facts, frames=frames)
 
 
-def inspect(data: bytes | memoryview) -> AudioMember:
+def inspect(data: bytes | memoryview, *, checks: bool = True) -> AudioMember:
     """Return what headers, and a scan of FLAC frames, say of a recording.
 
     The ``frames`` of a lossy one are what its header claims, until it is decoded.
+
+    Args:
+        data: The recording.
+        checks: Whether the samples of a WAV are read for their checksums, which only stored ones need.
 
     Raises:
         AudioError: Not audio that shardkit reads, or truncated or damaged.
     """
     magic = bytes(data[:_SHOWN_BYTES])
     if magic[:4] in {b"RIFF", b"RF64"} and magic[8:] == b"WAVE":
-        return _inspect_wav(data)
+        member = _inspect_wav(data)
+        return with_checks(member, data) if checks else member
     if magic[:4] == ogg.CAPTURE and (codec := ogg.codec_of(data)) is not None:
         ogg.check(data)
         return AudioMember(_facts_by_libsndfile(data, codec), len(data))
@@ -84,12 +89,19 @@ def inspect(data: bytes | memoryview) -> AudioMember:
         aiff.check(data)
         return AudioMember(_facts_by_libsndfile(data, "aiff"), len(data))
     if magic[:4] == b"fLaC" or (magic[:3] == b"ID3" and bytes(data[skip_id3v2(data) :][:4]) == b"fLaC"):
-        return _inspect_flac(data)
+        return flac_member(flac.scan(data))
     if mp3.first_frame(data) is not None:
         mp3.check(data)
         return AudioMember(_facts_by_libsndfile(data, "mp3"), len(data))
     found = f"starts with {magic!r}" if magic else "empty file"
     raise AudioError(f"not audio that shardkit reads: {found}; expected {_KNOWN}")
+
+
+def with_checks(member: AudioMember, data: bytes | memoryview) -> AudioMember:
+    """Return a member with the checksums of its samples where it is a WAV, which has none of its own."""
+    if member.facts.sample_format == "" or member.facts.codec != "wav" or not member.facts.frames:
+        return member
+    return replace(member, seek_table=CheckTable.of(data, member.facts))
 
 
 def read_file(path: Path) -> bytes:
@@ -108,13 +120,13 @@ def read_file(path: Path) -> bytes:
         raise NotFoundError(f"{path}: {found}") from err
 
 
-def check_not_empty(facts: AudioFacts) -> None:
+def check_not_empty(frames: int) -> None:
     """Raise if a recording has no samples.
 
     Raises:
         AudioError: It has none.
     """
-    if not facts.frames:
+    if not frames:
         raise AudioError("it holds no samples; record it anew, or leave it out")
 
 
@@ -128,11 +140,11 @@ def check_count(facts: AudioFacts, frames: int, data: bytes | memoryview) -> Non
     unclaimed = start is not None and mp3.claimed_frames(data, start) is None
     if frames != facts.frames and not unclaimed:
         raise AudioError(f"truncated or damaged: header says {facts.frames} samples, {frames} decoded")
-    check_not_empty(replace(facts, frames=frames))
+    check_not_empty(frames)
 
 
-def _inspect_flac(data: bytes | memoryview) -> AudioMember:
-    layout = flac.scan(data)
+def flac_member(layout: flac.FlacLayout) -> AudioMember:
+    """Return what the frames of a FLAC say of it."""
     info = layout.info
     if info.bit_depth > _MAX_FLAC_BITS:
         raise AudioError(f"FLAC of {info.bit_depth} bits: no decoder here reads it; convert it to 24 bits, or to WAV")
@@ -145,7 +157,7 @@ def _inspect_flac(data: bytes | memoryview) -> AudioMember:
         bit_depth=info.bit_depth,
         data_offset=int(layout.frame_bytes[0]),
     )
-    return AudioMember(facts, len(data), SeekTable.of(layout))
+    return AudioMember(facts, layout.end, SeekTable.of(layout))
 
 
 def _inspect_wav(data: bytes | memoryview) -> AudioMember:
@@ -162,7 +174,7 @@ def _inspect_wav(data: bytes | memoryview) -> AudioMember:
         bit_depth=None if is_float else 8 * WIDTH[layout.sample_format],
         data_offset=layout.data_offset,
     )
-    return AudioMember(facts, len(data), CheckTable.of(data, facts) if facts.frames else None)
+    return AudioMember(facts, len(data))
 
 
 def _facts_by_libsndfile(data: bytes | memoryview, codec: str) -> AudioFacts:

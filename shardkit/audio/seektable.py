@@ -24,15 +24,16 @@ Coded form, version 1; numbers are LEB128 varints unless a width is given:
 """
 
 from dataclasses import dataclass
-from typing import Self
+from functools import lru_cache
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardkit.audio.columns import read_column, running_sum, write_column
+from shardkit.audio.columns import MAX_POSITION, Column, read_column, running_sum, write_column
 from shardkit.audio.flac import FlacLayout, StreamInfo
 from shardkit.audio.flac_header import MAX_BLOCK
-from shardkit.audio.varint import read_varint, write_varint
+from shardkit.audio.varint import read_varint, read_varints, write_varint
 from shardkit.core.errors import FormatError
 
 VERSION = 1
@@ -41,74 +42,108 @@ MAX_POINTS = 1 << 22  # 12 days of audio; bounds what a damaged count can make a
 _VARIABLE = 1
 
 
+class FlacSpan(NamedTuple):
+    """Bytes [lo, hi) of a member that hold some samples, and the samples [first, after) that are in them."""
+
+    lo: int
+    hi: int
+    first: int
+    after: int
+
+
 @dataclass(frozen=True, slots=True)
 class SeekTable:
     """Frame starts of a FLAC member.
 
+    A crop reads the table anew and asks it once, so it is kept as it is coded: the sums that are wanted are made then.
+
     Attributes:
-        samples: First sample of each point, increasing from 0.
-        offsets: Byte of each point, increasing.
         frames: Number of samples of the member.
-        end: One past the member's last byte.
+        offset: Byte of the first point.
         min_block: Smallest block size of the stream, in samples.
         max_block: Largest one.
-        variable: Whether frames are numbered by sample.
+        sizes: Bytes from each point to the next, from the last to the end of the member.
+        stride: Samples from each point to the next; 0 if they differ.
+        starts: First sample of each point, if they differ, increasing from 0; else None.
     """
 
-    samples: NDArray[np.int64]
-    offsets: NDArray[np.int64]
     frames: int
-    end: int
+    offset: int
     min_block: int
     max_block: int
-    variable: bool
+    sizes: Column
+    stride: int
+    starts: NDArray[np.int64] | None
 
     @classmethod
     def of(cls, layout: FlacLayout, *, max_spacing_s: float = MAX_SPACING_S) -> Self:
         """Return the table of a scanned stream, with points at most ``max_spacing_s`` or one frame apart."""
-        spacing = max(1, int(max_spacing_s * layout.info.sample_rate))
-        if layout.variable:
-            picks = _spaced(layout.frame_samples, spacing)
-        else:
-            picks = np.arange(0, layout.frame_samples.size, max(1, spacing // layout.info.max_block))
+        spacing, info = max(1, int(max_spacing_s * layout.info.sample_rate)), layout.info
+        step = max(1, spacing // info.max_block)  # frames
+        picks = (
+            _spaced(layout.frame_samples, spacing) if layout.variable else np.arange(0, layout.frame_samples.size, step)
+        )
+        offsets = layout.frame_bytes[picks]
         return cls(
-            samples=layout.frame_samples[picks],
-            offsets=layout.frame_bytes[picks],
-            frames=layout.info.total_samples,
-            end=layout.end,
-            min_block=layout.info.min_block,
-            max_block=layout.info.max_block,
-            variable=layout.variable,
+            frames=info.total_samples,
+            offset=int(offsets[0]),
+            min_block=info.min_block,
+            max_block=info.max_block,
+            sizes=Column(len(picks), 0, np.diff(offsets, append=layout.end).astype(np.uint64)),
+            stride=0 if layout.variable else step * info.max_block,
+            starts=layout.frame_samples[picks] if layout.variable else None,
         )
 
-    def byte_range(self, start: int, stop: int) -> tuple[int, int, int]:
-        """Return the bytes [lo, hi) that hold samples [start, stop), and the number of the first sample in them."""
-        lo, hi, first_sample, _ = self.span(start, stop)
-        return lo, hi, first_sample
+    @property
+    def variable(self) -> bool:
+        """Whether frames are numbered by sample."""
+        return self.starts is not None
 
-    def span(self, start: int, stop: int) -> tuple[int, int, int, int]:
-        """Return the bytes [lo, hi) that hold samples [start, stop), and the samples [first, after) in them."""
-        first = int(self.samples.searchsorted(start, side="right")) - 1
-        after = int(self.samples.searchsorted(stop, side="left"))
-        if after == self.offsets.size:
-            return int(self.offsets[first]), self.end, int(self.samples[first]), self.frames
-        return int(self.offsets[first]), int(self.offsets[after]), int(self.samples[first]), int(self.samples[after])
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        """First sample of each point, increasing from 0."""
+        return np.arange(self.sizes.size) * self.stride if self.starts is None else self.starts
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Byte of each point, increasing."""
+        return running_sum(self.offset, self.sizes)[:-1]
+
+    @property
+    def end(self) -> int:
+        """One past the member's last byte."""
+        return self.offset + self.sizes.total(0, self.sizes.size)
+
+    def span(self, start: int, stop: int) -> FlacSpan:
+        """Return what must be read for samples [start, stop)."""
+        count = self.sizes.size
+        if self.starts is None:
+            first = min(start // self.stride, count - 1)
+            after = min(-(-stop // self.stride), count)
+            first_sample, after_sample = first * self.stride, after * self.stride
+        else:
+            first = int(self.starts.searchsorted(start, side="right")) - 1
+            after = int(self.starts.searchsorted(stop, side="left"))
+            first_sample, after_sample = int(self.starts[first]), int(self.starts[after]) if after < count else 0
+        lo = self.offset + self.sizes.total(0, first)
+        hi = lo + self.sizes.total(first, after)
+        return FlacSpan(lo, hi, first_sample, after_sample if after < count else self.frames)
 
     def stream_info(self, sample_rate: int, channels: int, bit_depth: int) -> StreamInfo:
         """Return the STREAMINFO that lets a decoder read any range of the member."""
-        return StreamInfo(self.min_block, self.max_block, sample_rate, channels, bit_depth, 0, bytes(16))
+        return _stream_info(self.min_block, self.max_block, sample_rate, channels, bit_depth)
 
     def to_bytes(self) -> bytes:
         """Return the coded form."""
-        num_points = int(self.samples.size)
+        count = self.sizes.size
         parts = [bytes([VERSION, _VARIABLE if self.variable else 0])]
-        fields = (self.frames, int(self.offsets[0]), self.min_block, self.max_block, num_points)
+        fields = (self.frames, self.offset, self.min_block, self.max_block, count)
         parts += [write_varint(value) for value in fields]
-        parts.append(write_column(np.diff(self.offsets, append=self.end)))
-        if self.variable:
-            parts.append(write_column(np.diff(self.samples)))
+        parts.append(write_column(self.sizes.values()))
+        if self.starts is not None:
+            parts.append(write_column(np.diff(self.starts)))
         else:
-            parts.append(write_varint(int(self.samples[1]) if num_points > 1 else 0))
+            parts.append(write_varint(self.stride if count > 1 else 0))
         return b"".join(parts)
 
     @classmethod
@@ -120,30 +155,30 @@ class SeekTable:
         """
         if data[:1] != bytes([VERSION]) or len(data) < 2 or data[1] & ~_VARIABLE:
             raise FormatError(f"seek table begins with {data[:2].hex() or 'nothing'}: version {VERSION} expected")
-        position, fields = 2, []
-        for _ in range(5):
-            value, position = read_varint(data, position)
-            fields.append(value)
-        frames, offset, min_block, max_block, num_points = fields
-        if not 1 <= num_points <= MAX_POINTS or not 1 <= min_block <= max_block <= MAX_BLOCK:
-            raise FormatError(f"seek table of {num_points} points, blocks of {min_block} to {max_block} samples")
-        sizes, position = read_column(data, position, num_points)
-        variable = bool(data[1] & _VARIABLE)
-        if variable:
-            strides, position = read_column(data, position, num_points - 1)
-            least = int(strides.min()) if num_points > 1 else 1
-            samples = running_sum(0, strides)
-            last = int(samples[-1])
+        (frames, offset, min_block, max_block, count), position = read_varints(data, 2, 5)
+        if not 1 <= count <= MAX_POINTS or not 1 <= min_block <= max_block <= MAX_BLOCK:
+            raise FormatError(f"seek table of {count} points, blocks of {min_block} to {max_block} samples")
+        sizes, position = read_column(data, position, count)
+        starts = None
+        if data[1] & _VARIABLE:
+            strides, position = read_column(data, position, count - 1)
+            starts, stride = running_sum(0, strides), 0
+            increase, last = strides.base > 0, int(starts[-1])
         else:
-            least, position = read_varint(data, position)
-            last = least * (num_points - 1)
-            samples = np.arange(num_points) * (least if last < frames else 0)
-        if position != len(data) or sizes.min() < 1 or (num_points > 1 and least < 1):
+            stride, position = read_varint(data, position)
+            increase, last = stride > 0, stride * (count - 1)
+            stride = stride or frames
+        # The base is the least of the sizes: none of them is nothing.
+        if position != len(data) or sizes.base < 1 or offset >= MAX_POSITION or (count > 1 and not increase):
             raise FormatError(f"seek table of {len(data)} bytes: {position} read, or its points do not increase")
         if last >= frames:
             raise FormatError(f"seek table: its last point is sample {last} of {frames}")
-        offsets = running_sum(offset, sizes)
-        return cls(samples, offsets[:-1], frames, int(offsets[-1]), min_block, max_block, variable)
+        return cls(frames, offset, min_block, max_block, sizes, stride, starts)
+
+
+@lru_cache(maxsize=256)
+def _stream_info(min_block: int, max_block: int, sample_rate: int, channels: int, bit_depth: int) -> StreamInfo:
+    return StreamInfo(min_block, max_block, sample_rate, channels, bit_depth, 0, bytes(16))
 
 
 def _spaced(samples: NDArray[np.int64], spacing: int) -> NDArray[np.int64]:

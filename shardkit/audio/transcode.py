@@ -22,6 +22,7 @@ from shardkit.audio.loudness import Loudness, LoudnessMeter
 from shardkit.audio.options import Plan, TranscodeOptions, plan
 from shardkit.audio.proof import MIN_DURATION_S, Proof, find_points
 from shardkit.audio.reshape import Reshaper
+from shardkit.audio.steps import Steps, run
 from shardkit.core.errors import AudioError, InputError
 
 _EXTENSIONS = {"vorbis": "ogg"}  # others are named as their codec
@@ -73,12 +74,21 @@ def transcode(source: Path | bytes | memoryview | BinaryIO, options: TranscodeOp
         InputError: The options exclude each other for this recording.
         StorageError: The file can't be read.
     """
+    return run(transcode_steps(source, options, name=name))
+
+
+def transcode_steps(
+    source: Path | bytes | memoryview | BinaryIO, options: TranscodeOptions, *, name: str
+) -> Steps[Encoded]:
+    """Do what ``transcode`` does, in steps."""
     data = _read(source)
     try:
-        member = probe.inspect(data)
-        probe.check_not_empty(member.facts)
+        member = probe.inspect(data, checks=False)
+        probe.check_not_empty(member.facts.frames)
         decided = plan(member.facts, options)
-        return _keep(data, member) if decided.keep else _write(data, member, decided, options)
+        if decided.keep:
+            return _keep(data, probe.with_checks(member, data))
+        return (yield from _write(data, member, decided, options))
     except AudioError as err:
         advice = "; copy it again from where it came" if str(err).startswith("truncated") else ""
         raise AudioError(f"{name}: {err}{advice}") from err
@@ -104,7 +114,7 @@ def _keep(data: bytes, member: AudioMember) -> Encoded:
     proof = Proof(data, facts, table, setup)
     blocks = read_blocks(member, data)
     for block in proof.watch(_checked_md5(blocks, data, facts) if facts.codec == "flac" else blocks):
-        meter.feed(pcm.to_float32(block).T)
+        meter.feed(block)
     loudness = meter.finish()
     probe.check_count(facts, loudness.frames, data)
     member = replace(member, facts=replace(facts, frames=loudness.frames))
@@ -130,21 +140,25 @@ def _checked_md5(blocks: Iterator[pcm.Native], data: bytes, facts: AudioFacts) -
         )
 
 
-def _write(data: bytes, member: AudioMember, decided: Plan, options: TranscodeOptions) -> Encoded:
+def _write(data: bytes, member: AudioMember, decided: Plan, options: TranscodeOptions) -> Steps[Encoded]:
     facts = member.facts
     bit_depth = _BITS.get(decided.sample_format)
     reshaper = Reshaper(facts, sample_rate=decided.sample_rate, channels=decided.channels, bit_depth=bit_depth)
-    encoder = _encoder(decided, options)
+    encoder: Encoder | None = None
     meter = LoudnessMeter(decided.sample_rate, decided.channels)
     for block in reshaper.run(read_blocks(member, data)):
-        meter.feed(pcm.to_float32(block).T)
+        meter.feed(block)
+        yield
+        encoder = encoder or _encoder(decided, options)
         encoder.write(block)
     probe.check_count(facts, reshaper.frames_in, data)
-    loudness = meter.finish()
-    encoded = encoder.finish()
-    if not loudness.frames:
+    if encoder is None or not meter.frames:
         raise AudioError(f"nothing is left of its {reshaper.frames_in} samples at {decided.sample_rate} Hz")
-    return _encoded(encoded, probe.inspect(encoded), loudness, reshaper.num_clipped, reshaper.frames_in)
+    encoded = encoder.finish()
+    yield
+    loudness = meter.finish()
+    yield
+    return _encoded(encoded, encoder.describe(encoded), loudness, reshaper.num_clipped, reshaper.frames_in)
 
 
 def _encoder(decided: Plan, options: TranscodeOptions) -> Encoder:

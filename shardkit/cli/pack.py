@@ -81,7 +81,7 @@ def pack(
     ] = None,
     shuffle: Annotated[bool, typer.Option(help="Pack in seeded random order, or sorted by key.")] = True,
     seed: Annotated[int, typer.Option(help="Of the order and the split.")] = 0,
-    workers: Annotated[int, typer.Option(metavar="N", help="Processes.", show_default="all cores")] = 0,
+    workers: Annotated[int, typer.Option(metavar="N", help="Recordings packed at once.", show_default="all cores")] = 0,
     on_error: Annotated[OnError, typer.Option(help="An input that can't be packed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
     storage_option: StorageOptions = None,

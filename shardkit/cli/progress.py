@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from shardkit.core.sizes import format_duration
 from shardkit.pack.engine import Progress as Step
 
+_REFRESH_S = 0.1
+
 
 def _bar(*columns: ProgressColumn) -> Progress:
     return Progress(
@@ -44,7 +46,8 @@ class PackProgress:
         self._task = self._bar.add_task("packing", total=None, audio="", rate="")
         self._began = time.monotonic()
         self._seconds = 0.0
-        self._bytes = 0
+        self._bytes = self._files = 0
+        self._shown = 0.0
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -64,6 +67,11 @@ class PackProgress:
         """Count one input."""
         self._seconds += step.duration_s
         self._bytes += step.num_bytes
-        elapsed = max(1e-3, time.monotonic() - self._began)
+        self._files += step.num_inputs
+        now = time.monotonic()
+        if now - self._shown < _REFRESH_S:  # thousands of short files a second need no line each
+            return
+        self._shown = now
+        elapsed = max(1e-3, now - self._began)
         rate = f"{self._bytes / elapsed / 1e6:.1f} MB/s"
-        self._bar.update(self._task, advance=1, audio=format_duration(self._seconds), rate=rate)
+        self._bar.update(self._task, completed=self._files, audio=format_duration(self._seconds), rate=rate)

@@ -44,9 +44,7 @@ def to_energy(lufs: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 def quantise(energy: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return one byte per 100 ms energy; within the range the level is off by at most STEP_DB / 2."""
-    lufs = to_lufs(energy)
-    codes = np.rint((np.maximum(lufs, FLOOR_LUFS - 1.0) - FLOOR_LUFS) / STEP_DB) + 1.0
-    return np.where(lufs < FLOOR_LUFS - STEP_DB / 2, 0.0, np.clip(codes, 1.0, 255.0)).astype(np.uint8)
+    return _LEAST_OF_CODE.searchsorted(energy, side="right").astype(np.uint8)
 
 
 def dequantise(track: bytes | NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -63,11 +61,13 @@ def integrated_lufs(energies: NDArray[np.float64]) -> float:
     if energies.size < BLOCK_HOPS:
         return float(to_lufs(energies.mean())) if energies.size else float("-inf")
     blocks = np.convolve(energies, np.full(BLOCK_HOPS, 1.0 / BLOCK_HOPS), mode="valid")
-    gated = blocks[blocks > to_energy(ABSOLUTE_GATE_LUFS)]
+    gated = blocks[blocks > _GATE]
     if not gated.size:
         return float("-inf")
     threshold = gated.mean() * 10.0 ** (RELATIVE_GATE_LU / 10.0)
     return float(to_lufs(gated[gated > threshold].mean()))
 
 
+_GATE = float(to_energy(ABSOLUTE_GATE_LUFS))
+_LEAST_OF_CODE = to_energy(FLOOR_LUFS + STEP_DB * (np.arange(255, dtype=np.float64) - 0.5))  # of codes 1 to 255
 _ENERGY_OF_CODE = np.concatenate([[0.0], to_energy(FLOOR_LUFS + STEP_DB * np.arange(255, dtype=np.float64))])

@@ -5,6 +5,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,16 +14,18 @@ from typing import Any, TypeVar
 
 from shardkit.core.errors import ShardkitError
 
-_POLL_S = 0.1
+PROCESS_BYTES = 256_000_000  # of inputs that are worth a process
+_POLL_S = 0.1  # between messages of progress, and looks for them
 _state: dict[str, Any] = {}  # of a worker process: its progress queue and stop flag, set once by _start
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One input done: seconds of audio that came of it, and its bytes."""
+    """Some inputs done: seconds of audio that came of them, their bytes, and how many they are."""
 
     duration_s: float
     num_bytes: int
+    num_inputs: int = 1
 
 
 Report = Callable[[Progress], None]
@@ -69,6 +72,22 @@ def run_jobs(
         progress.close()
 
 
+def share_out(num_jobs: int, num_bytes: int, workers: int) -> tuple[int, list[int]]:
+    """Return how many processes to start for some jobs, and how many threads each job is to use.
+
+    Processes share no lock, but each costs the start of Python and its imports: as much as it takes to pack 50 MB. So
+    there is one for each ``PROCESS_BYTES``, and threads for the rest of the workers. The last jobs use those of the
+    processes for which no job is left.
+
+    >>> share_out(1, 10**9, 4), share_out(5, 10**7, 4), share_out(9, 10**10, 4)
+    ((1, [4]), (1, [4, 4, 4, 4, 4]), (4, [1, 1, 1, 1, 1, 1, 1, 1, 4]))
+    """
+    processes = max(1, min(workers, num_jobs, num_bytes // PROCESS_BYTES))
+    num_last = num_jobs % processes
+    threads = [-(-workers // processes)] * (num_jobs - num_last)
+    return processes, threads + [-(-workers // num_last)] * num_last if num_last else threads
+
+
 def _follow(futures: Sequence[Future[Any]], progress: Any, report: Report) -> None:
     """Pass on progress until every job is done; raise the first failure as soon as it happens."""
     pending = set(futures)
@@ -103,9 +122,35 @@ def _end_with_parent() -> None:
 
 
 def _run(work: Callable[[Job, Report], Outcome], job: Job) -> Outcome:
+    messages = _Messages(_state["progress"])
+
     def report(progress: Progress) -> None:
         if _state["stop"].is_set():
             raise _StoppedError
-        _state["progress"].put(progress)
+        messages.add(progress)
 
-    return work(job, report)
+    outcome = work(job, report)
+    messages.send()
+    return outcome
+
+
+class _Messages:
+    """Sends progress now and then: a message for each of thousands of short files would take a tenth of the time."""
+
+    def __init__(self, progress: Any) -> None:
+        self._queue = progress
+        self._sum = Progress(0.0, 0, 0)
+        self._sent = time.monotonic()
+
+    def add(self, progress: Progress) -> None:
+        self._sum = Progress(
+            self._sum.duration_s + progress.duration_s,
+            self._sum.num_bytes + progress.num_bytes,
+            self._sum.num_inputs + progress.num_inputs,
+        )
+        if time.monotonic() - self._sent >= _POLL_S:
+            self.send()
+
+    def send(self) -> None:
+        self._queue.put(self._sum)
+        self._sum, self._sent = Progress(0.0, 0, 0), time.monotonic()

@@ -28,7 +28,7 @@ class PackOptions:
         shuffle: Order the samples by a seeded hash of their keys rather than by key.
         seed: Of the order and of the split.
         on_error: What an input that can't be packed does: ``fail`` the run, or be ``skip``-ped and reported.
-        workers: Processes.
+        workers: Processes, and threads where there is too little to do for so many of those.
         name: The dataset's name; None takes the output folder's.
     """
 

@@ -20,7 +20,7 @@ from shardkit.pack.commit import (
     remove_strays,
     report_lines,
 )
-from shardkit.pack.engine import Progress, run_jobs
+from shardkit.pack.engine import Progress, run_jobs, share_out
 from shardkit.pack.estimate import bytes_ratios
 from shardkit.pack.fields import check_field_names, field_kinds
 from shardkit.pack.inputs import InputOptions, PackInput, read_inputs
@@ -50,7 +50,7 @@ def pack(
         options: What to make of it.
         hops_s: Seconds from row to row of each array member, by field.
         start: Called once with the number of inputs and their bytes.
-        report: Called for each input done.
+        report: Called as inputs are done.
 
     Returns:
         The summary; the manifest is written, last of all.
@@ -79,12 +79,21 @@ def pack(
     plans = plan_shards(found, options, bytes_ratio=bytes_ratios(found, options))
     start(len(found), sum(item.size for item in found))
     schema = index_schema(kinds, columns)
+    processes, threads = share_out(len(plans), sum(item.size for item in found), options.workers)
     jobs = [
-        ShardJob(plan=plan, output=output, transcode=transcode, schema=schema, hops_s=hops_s, on_error=options.on_error)
-        for plan in plans
+        ShardJob(
+            plan=plan,
+            output=output,
+            transcode=transcode,
+            schema=schema,
+            hops_s=hops_s,
+            on_error=options.on_error,
+            threads=num,
+        )
+        for plan, num in zip(plans, threads, strict=True)
     ]
     interrupted = claim_output(output)
-    outcomes = run_jobs(write_shard, jobs, workers=options.workers, report=report)
+    outcomes = run_jobs(write_shard, jobs, workers=processes, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
     manifest = _manifest(found, outcomes, kinds, columns, options, output)
     unpacked.sort(key=lambda line: (line.path, line.where))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardkit.audio.options import TranscodeOptions
-from shardkit.audio.transcode import Encoded, transcode
+from shardkit.audio.steps import Steps
+from shardkit.audio.transcode import Encoded, transcode_steps
 from shardkit.core.errors import AudioError, InputError
 from shardkit.format.arrays import ArrayLayout
 from shardkit.format.hashing import member_hash
@@ -35,8 +36,8 @@ class Prepared:
     duration_s: float
 
 
-def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, float]) -> Prepared:
-    """Return everything of a sample, encoded and measured; nothing is written yet, so a failure leaves no trace.
+def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, float]) -> Steps[Prepared]:
+    """Make everything of a sample, encoded and measured; nothing is written yet, so a failure leaves no trace.
 
     Raises:
         AudioError: A recording can't be read or can't be packed as asked, or an interval lies outside it.
@@ -45,11 +46,11 @@ def prepare(item: PackInput, options: TranscodeOptions, *, hops_s: Mapping[str, 
         StorageError: A file can't be read.
     """
     with placed(item.where):
-        return _prepare(item, options, hops_s)
+        return (yield from _prepare(item, options, hops_s))
 
 
-def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, float]) -> Prepared:
-    primary = encode(item.location, options)
+def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, float]) -> Steps[Prepared]:
+    primary = yield from _encode(item.location, options)
     members: list[tuple[str, str, bytes, AudioEntry | ArrayLayout | None]] = [
         (PRIMARY, primary.extension, primary.data, audio_entry(primary))
     ]
@@ -58,7 +59,7 @@ def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, fl
         extension = location.name.rpartition(".")[2].lower()
         kind = kind_of_extension(extension)
         if kind == "audio":
-            stem = encode(location, options)
+            stem = yield from _encode(location, options)
             members.append((name, f"{name}.{stem.extension}", stem.data, audio_entry(stem)))
             clipped += stem.num_clipped
         else:
@@ -93,10 +94,9 @@ def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s:
     )
 
 
-def encode(location: Location, options: TranscodeOptions) -> Encoded:
-    """Return a recording as it will be stored, with all that the index keeps of it."""
+def _encode(location: Location, options: TranscodeOptions) -> Steps[Encoded]:
     source = location.local_path if location.is_local else read_bytes(location)
-    return transcode(source, options, name=str(location))
+    return transcode_steps(source, options, name=str(location))
 
 
 def audio_entry(encoded: Encoded) -> AudioEntry:

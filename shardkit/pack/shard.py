@@ -1,15 +1,17 @@
 """The work of one process: write one shard and its index."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
+from shardkit.audio.steps import run_together
 from shardkit.core.errors import (
     AudioError,
     FormatError,
@@ -22,6 +24,7 @@ from shardkit.format.hashing import FileHash, file_hash
 from shardkit.format.index import IndexRow, dump_index
 from shardkit.format.manifest import ShardInfo
 from shardkit.format.tar import TarWriter
+from shardkit.pack.ahead import in_order
 from shardkit.pack.engine import Progress, Report
 from shardkit.pack.inputs import PackInput, Unpacked
 from shardkit.pack.options import OnError
@@ -31,6 +34,7 @@ from shardkit.storage.location import Location
 from shardkit.storage.store import publish, write_bytes
 
 PARTIAL_PREFIX = ".shardkit-partial-"
+_WRITE_BYTES = 1 << 18  # short files are gathered up to this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class ShardJob:
     schema: pa.Schema
     hops_s: Mapping[str, float]
     on_error: OnError
+    threads: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,19 +86,22 @@ def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
     outcome = ShardOutcome()
     rows: list[IndexRow] = []
     duration_s = 0.0
-    with _partial_folder(job.output) as partial:
-        path = partial / "shard.tar"
-        with path.open("wb") as file:
+    with _partial_folder(job.output) as folder:
+        path = folder / "shard.tar"
+        inputs = in_order(job.plan.inputs, partial(_prepare, job=job), threads=job.threads)
+        with path.open("wb", _WRITE_BYTES) as file, closing(inputs):
             sink = _HashedFile(file)
             tar = TarWriter(sink)
-            for item in job.plan.inputs:
-                prepared = _try_prepare(item, job, outcome)
-                if prepared is not None:
-                    row = write_sample(item, prepared, tar, hops_s=job.hops_s)
-                    rows.append(row)
-                    duration_s += prepared.duration_s
-                    _note_sample(outcome, row, prepared)
-                report(Progress(prepared.duration_s if prepared else 0.0, item.size))
+            for item, prepared in inputs:
+                if isinstance(prepared, ShardkitError):
+                    outcome.unpacked.append(_unpacked(item, prepared, job.on_error))
+                    report(Progress(0.0, item.size))
+                    continue
+                row = write_sample(item, prepared, tar, hops_s=job.hops_s)
+                rows.append(row)
+                duration_s += prepared.duration_s
+                _note_sample(outcome, row, prepared)
+                report(Progress(prepared.duration_s, item.size))
             tar.close()
         if rows:
             publish(path, job.output / f"{job.plan.stem}.tar")
@@ -120,17 +128,18 @@ def _partial_folder(output: Location) -> Iterator[Path]:
         raise StorageError(f"{where}: can't write a shard: {err.strerror or err}; {advice}") from err
 
 
-def _try_prepare(item: PackInput, job: ShardJob, outcome: ShardOutcome) -> Prepared | None:
-    try:
-        return prepare(item, job.transcode, hops_s=job.hops_s)
-    except (AudioError, FormatError, InputError, NotFoundError) as err:
-        # Other storage errors are not the recording's fault: leaving it out would lose it for a passing outage.
-        if isinstance(err, InputError) and job.on_error == "fail":
-            raise
-        if job.on_error == "fail":
-            raise type(err)(f"{err} (--on-error skip packs the rest)") from err
-        outcome.unpacked.append(Unpacked(path=item.path, where=item.where, reason=str(err)))
-        return None
+def _prepare(run: Sequence[PackInput], job: ShardJob) -> list[Prepared | ShardkitError]:
+    return run_together([prepare(item, job.transcode, hops_s=job.hops_s) for item in run])
+
+
+def _unpacked(item: PackInput, err: ShardkitError, on_error: OnError) -> Unpacked:
+    """Return the line of the report for an input that failed, if failing is its own fault and it may be left out."""
+    # Other storage errors are not the recording's fault: leaving it out would lose it for a passing outage.
+    if not isinstance(err, AudioError | FormatError | InputError | NotFoundError):
+        raise err
+    if on_error == "fail":
+        raise err if isinstance(err, InputError) else type(err)(f"{err} (--on-error skip packs the rest)") from err
+    return Unpacked(path=item.path, where=item.where, reason=str(err))
 
 
 def _write_index(job: ShardJob, rows: list[IndexRow], tar_bytes: int, tar_hash: str, duration_s: float) -> ShardInfo:

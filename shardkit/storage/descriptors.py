@@ -2,8 +2,6 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
 
 
@@ -32,17 +30,25 @@ class Descriptors:
         self._open: OrderedDict[str, OpenFile] = OrderedDict()  # path -> file, least recently used first
         self._in_use: set[OpenFile] = set()
 
-    @contextmanager
-    def borrow(self, path: str) -> Iterator[OpenFile]:
-        """Give the open file of ``path``, to be read only, for the time of the ``with`` block."""
-        file = self._take(path)
-        if file is None:
-            # Opened outside the lock: on a network file system this may take long, and others need not wait.
-            file = self._keep(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-        try:
-            yield file
-        finally:
-            self._release(file)
+    def borrow(self, path: str) -> OpenFile:
+        """Return the open file of ``path``, to be read only; whoever borrows it gives it back."""
+        with self._lock:
+            file = self._open.get(path)
+            if file is not None:
+                self._open.move_to_end(path)
+                self._use(file)
+                return file
+        # Opened outside the lock: on a network file system this may take long, and others need not wait.
+        return self._keep(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def give_back(self, file: OpenFile) -> None:
+        """Note that a borrowed file is no longer used."""
+        with self._lock:
+            file.users -= 1
+            if file.users == 0:
+                self._in_use.discard(file)
+                if not file.kept:
+                    os.close(file.descriptor)
 
     def forget(self, path: str) -> None:
         """Drop ``path``, because the file there was replaced or removed."""
@@ -62,14 +68,6 @@ class Descriptors:
         self._open = OrderedDict()
         self._in_use = set()
 
-    def _take(self, path: str) -> OpenFile | None:
-        with self._lock:
-            file = self._open.get(path)
-            if file is not None:
-                self._open.move_to_end(path)
-                self._use(file)
-            return file
-
     def _keep(self, path: str, descriptor: int) -> OpenFile:
         size = os.fstat(descriptor).st_size
         with self._lock:
@@ -86,14 +84,6 @@ class Descriptors:
     def _use(self, file: OpenFile) -> None:
         file.users += 1
         self._in_use.add(file)
-
-    def _release(self, file: OpenFile) -> None:
-        with self._lock:
-            file.users -= 1
-            if file.users == 0:
-                self._in_use.discard(file)
-                if not file.kept:
-                    os.close(file.descriptor)
 
     def _retire(self, file: OpenFile) -> None:
         file.kept = False

@@ -35,15 +35,18 @@ class LocalBackend:
 
         A file that another process replaces goes on being read as it was, unless another size is expected of it.
         """
-        with self._descriptors.borrow(location.path) as file:
-            if expected_size is None or file.size == expected_size:
-                return _pread(file.descriptor, start, stop)
-        # Replaced or written on since it was opened, maybe in time for the index that is read now: look again.
-        self._descriptors.forget(location.path)
-        with self._descriptors.borrow(location.path) as file:
-            if file.size != expected_size:
-                raise wrong_size(location, file.size, expected_size)
-            return _pread(file.descriptor, start, stop)
+        for looks_again in (False, True):
+            file = self._descriptors.borrow(location.path)
+            try:
+                if expected_size is None or file.size == expected_size:
+                    return _pread(file.descriptor, start, stop)
+            finally:
+                self._descriptors.give_back(file)
+            if looks_again:
+                break
+            # Replaced or written on since it was opened, maybe in time for the index that is read now: look again.
+            self._descriptors.forget(location.path)
+        raise wrong_size(location, file.size, expected_size or 0)
 
     def status(self, location: Location) -> Status | None:
         """Return what is there, None for nothing."""

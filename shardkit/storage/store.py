@@ -81,8 +81,12 @@ def read_range(
     if start == stop:
         return b""
     started = time.perf_counter()
-    with _explained(location, "read"):
+    try:
         data = _backend(location).read_range(location, start, stop, expected_size)
+    except ShardkitError:
+        raise
+    except Exception as err:  # fsspec's backends share no base class of errors
+        raise explain(err, location, "read") from err
     seconds = time.perf_counter() - started
     add_request(location, len(data), seconds)
     if traffic is not None:

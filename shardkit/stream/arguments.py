@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from shardkit.core.checks import checked_seconds, checked_whole
 from shardkit.core.crops import Crop
@@ -11,6 +11,7 @@ from shardkit.core.shuffle import Shuffle
 from shardkit.core.sizes import parse_size
 from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.location import locate
+from shardkit.stream.fields import AudioType
 from shardkit.stream.plan import Source, Views
 from shardkit.stream.view import View
 from shardkit.stream.workers import available_cores
@@ -57,6 +58,13 @@ def rank_batch_size(batch_size: int | None, global_batch_size: int | None, world
             f"{whole}; give one of the two"
         )
     return share
+
+
+def checked_dtype(dtype: AudioType) -> AudioType:
+    """Return the type of the delivered audio."""
+    if dtype not in get_args(AudioType):
+        raise InputError(f"dtype is {dtype!r}; choose {' or '.join(get_args(AudioType))}")
+    return dtype
 
 
 def checked_passes(

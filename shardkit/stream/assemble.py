@@ -15,7 +15,7 @@ from shardkit.format.index import PRIMARY
 from shardkit.stream.batch import Batch
 from shardkit.stream.faults import FaultLog
 from shardkit.stream.fetch import Fetcher
-from shardkit.stream.fields import check_fields, row_shapes
+from shardkit.stream.fields import AudioType, check_fields, check_int16, row_shapes
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_names
 from shardkit.stream.pool import ArrayPool
@@ -33,6 +33,7 @@ class BatchOptions:
     Attributes:
         sample_rate: Of the delivered audio, in Hz.
         channels: Of the delivered audio.
+        dtype: Of the delivered audio.
         crop_s: Seconds of each sample; None: whole samples, padded to the longest of the batch.
         mask_hop: Samples of delivered audio in one frame of the masks; None: no masks.
         mask_names: Interval names to deliver masks of; None: all.
@@ -42,6 +43,7 @@ class BatchOptions:
 
     sample_rate: int
     channels: int
+    dtype: AudioType
     crop_s: float | None
     mask_hop: int | None
     mask_names: Sequence[str] | None
@@ -85,9 +87,12 @@ class Assembler:
         self._fetcher = fetcher
         self._pool = ArrayPool()
         self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
-        names = options.mask_names
-        self.mask_names = () if names == () else interval_names(sources, names or (), "mask_names")
-        self._audio_fields, self._other_fields = check_fields(sources, options.fields)
+        masks = options.mask_names
+        self.mask_names = () if masks == () else interval_names(sources, masks or (), "mask_names")
+        self.audio_fields, self._other_fields = check_fields(sources, options.fields)
+        if options.dtype == "int16":
+            names = (PRIMARY, *self.audio_fields)
+            check_int16(sources, names, sample_rate=options.sample_rate, channels=options.channels)
         self._row_shapes = row_shapes(sources, self._other_fields, options.crop_s)
         self._metadata = {name: _metadata_columns(sources, name) for name in options.metadata}
         self._label_rows = [LabelRows(source.catalog, self.labels) for source in sources]
@@ -96,7 +101,7 @@ class Assembler:
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that are delivered, the primary audio first."""
-        return (PRIMARY, *self._audio_fields, *self._other_fields)
+        return (PRIMARY, *self.audio_fields, *self._other_fields)
 
     def begin(self, plan: BatchPlan, workers: Workers, neighbours: NeighbourReads | None) -> Pending:
         """Allocate a batch and start to read it."""
@@ -207,7 +212,7 @@ class Assembler:
         # whole samples are of many shapes, none of which would be asked for again.
         empty = np.empty if crop_s is None else self._pool.empty
         return Buffers(
-            audio={name: empty(shape, np.float32) for name in (PRIMARY, *self._audio_fields)},
+            audio={name: empty(shape, self._options.dtype) for name in (PRIMARY, *self.audio_fields)},
             arrays={name: empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},
             values={name: [None] * count for name in self._other_fields if name not in self._row_shapes},
             lengths=np.minimum(lengths, longest),

@@ -13,7 +13,7 @@ class Batch:
     """One rank's share of a global batch, as NumPy arrays. Axes: (batch, channel, time).
 
     Attributes:
-        audio: (batch, channel, time) float32 in [-1, 1); right-padded with zeros.
+        audio: (batch, channel, time) float32 in [-1, 1), or int16 if the stream says so; right-padded with zeros.
         lengths: Samples of ``audio`` that are not padding, (batch,) int64.
         sample_rate: Of ``audio``, in Hz.
         keys: Key of each sample.
@@ -34,7 +34,7 @@ class Batch:
         position: Position of the stream after this batch: what its state says once the batch is delivered.
     """
 
-    audio: NDArray[np.float32]
+    audio: NDArray[np.float32] | NDArray[np.int16]
     lengths: NDArray[np.int64]
     sample_rate: int
     keys: Sequence[str]

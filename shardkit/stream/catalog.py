@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shardkit.audio.decode import AudioMember, read_table
 from shardkit.audio.facts import AudioFacts
 from shardkit.audio.points import PointTable
-from shardkit.core.errors import AudioError, CorruptDataError, FormatError, InputError
+from shardkit.core.errors import AudioError, CorruptDataError, FormatError, InputError, ShardkitError
 from shardkit.core.loudness import dequantise
 from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import load_index, setups_of
@@ -70,23 +70,41 @@ class FieldColumns:
 
     def member(self, row: int, *, with_table: bool = True) -> AudioMember:
         """Return what a decoder needs to know of an audio member; without its seek table it is read whole."""
-        value = {name: self._column(name)[row].as_py() for name in _DECODER_COLUMNS}
-        coded = value["seek_table"] if with_table else None
-        table = None if coded is None else read_table(coded, value["codec"])
+        codec = self._codec.of(row)
+        coded = self._column("seek_table")[row].as_py() if with_table else None
+        table = None if coded is None else read_table(coded, codec)
+        bit_depth, data_offset = int(self.bit_depth[row]), int(self._data_offset[row])
         return AudioMember(
-            facts=AudioFacts(
-                codec=value["codec"],
-                sample_format=value["sample_format"],
-                sample_rate=int(self.sample_rate[row]),
-                channels=int(self.channels[row]),
-                frames=int(self.frames[row]),
-                bit_depth=value["bit_depth"],
-                data_offset=value["data_offset"],
+            AudioFacts(
+                codec,
+                self._sample_format.of(row),
+                int(self.sample_rate[row]),
+                int(self.channels[row]),
+                int(self.frames[row]),
+                None if bit_depth == _NONE else bit_depth,
+                None if data_offset == _NONE else data_offset,
             ),
-            size=int(self.size[row]),
-            seek_table=table,
-            setup=self._setup(table.setup) if isinstance(table, PointTable) else None,
+            int(self.size[row]),
+            table,
+            self._setup(table.setup) if isinstance(table, PointTable) else None,
         )
+
+    @cached_property
+    def _codec(self) -> "_Words":
+        return _Words(self._column("codec"))
+
+    @cached_property
+    def _sample_format(self) -> "_Words":
+        return _Words(self._column("sample_format"))
+
+    @cached_property
+    def bit_depth(self) -> NDArray[np.int16]:
+        """Bits of the recorded integers, (row,); -1 for floats, lossy codecs and where absent."""
+        return self._integers("bit_depth", absent=_NONE, dtype=np.int16)
+
+    @cached_property
+    def _data_offset(self) -> NDArray[np.int64]:
+        return self._integers("data_offset", absent=_NONE)
 
     def _setup(self, key: int | None) -> bytes | None:
         if key is None:
@@ -129,12 +147,25 @@ class FieldColumns:
             self._columns[name] = self._struct.field(name)
         return self._columns[name]
 
-    def _integers(self, name: str) -> NDArray[np.int64]:
-        return np.asarray(pc.fill_null(self._column(name), 0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    def _integers(self, name: str, *, absent: int = 0, dtype: type[np.signedinteger] = np.int64) -> NDArray[Any]:
+        return np.asarray(pc.fill_null(self._column(name), absent).to_numpy(zero_copy_only=False), dtype=dtype)
+
+
+class _Words:
+    """A column of few different words, looked up by row in a tenth of the time that Arrow takes."""
+
+    def __init__(self, column: pa.Array) -> None:
+        coded = pc.dictionary_encode(column, null_encoding="encode")
+        self._words: list[Any] = coded.dictionary.to_pylist()
+        self._codes = np.asarray(coded.indices).astype(np.min_scalar_type(len(self._words)))
+
+    def of(self, row: int) -> Any:
+        """Return the word of a row; None where there is none."""
+        return self._words[self._codes[row]]
 
 
 _INDEX_READERS = 8  # requests in flight: an index is small, so latency is what it costs
-_DECODER_COLUMNS = ("codec", "sample_format", "bit_depth", "data_offset", "seek_table")
+_NONE = -1  # of a column of numbers of at least 0
 
 
 @dataclass(frozen=True)
@@ -176,6 +207,10 @@ class Catalog:
         struct = one_chunk(self.table.column("fields"))
         return {part.name: FieldColumns(part.name, struct.field(part.name), self.setups) for part in struct.type}
 
+    @cached_property
+    def _keys(self) -> pa.Array:
+        return one_chunk(self.table.column("key"))
+
     @property
     def content(self) -> Sequence[str]:
         """The hashes that identify the loaded rows."""
@@ -183,7 +218,7 @@ class Catalog:
 
     def key(self, row: int) -> str:
         """Return the key of a row."""
-        return self.table.column("key")[row].as_py()  # type: ignore[no-any-return]
+        return self._keys[row].as_py()  # type: ignore[no-any-return]
 
     def row_of(self, key: str) -> int:
         """Return the row of a key, or -1."""
@@ -283,4 +318,9 @@ def located(catalog: Catalog, field: str, row: int) -> Iterator[None]:
     try:
         yield
     except (AudioError, FormatError) as err:
-        raise type(err)(f"{catalog.place(field, row)}: {err}; run 'shardkit verify {catalog.location}'") from err
+        raise located_error(err, catalog, field, row) from err
+
+
+def located_error(err: ShardkitError, catalog: Catalog, field: str, row: int) -> ShardkitError:
+    """Return an error that says where the member lies that it is about."""
+    return type(err)(f"{catalog.place(field, row)}: {err}; run 'shardkit verify {catalog.location}'")

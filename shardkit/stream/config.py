@@ -18,6 +18,7 @@ from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
 from shardkit.stream.dataset import open_dataset
+from shardkit.stream.fields import AudioType
 from shardkit.stream.view import View
 
 
@@ -153,6 +154,7 @@ class StreamConfig(_Model):
     )
     sample_rate: int | None = Field(None, ge=1, description="Hz.")
     channels: int | None = Field(None, ge=1)
+    dtype: AudioType = Field("float32", description="Of the audio; int16 for recordings of up to 16 bits, as they are.")
     seed: int = Field(0, ge=0, lt=2**63)
     batch_size: int | None = Field(None, ge=1, description="Of one rank; None: 32, or by global_batch_size.")
     global_batch_size: int | None = Field(None, ge=1, description="Of all ranks together.")

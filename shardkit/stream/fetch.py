@@ -8,6 +8,7 @@ whole blocks of neighbours where they are dear.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -64,13 +65,14 @@ def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
     joins = []
     for listed in by_tar.values():
         first = Join.of(*listed[0])
-        if len(listed) == 1:
-            joins.append(first)
+        max_gap = _gap_worth_a_request(first.tar)
+        if _all_apart(listed, max(max_gap, FREE_GAP)):
+            joins += [Join.of(number, piece) for number, piece in listed]
             continue
         merged = coalesce(
             np.array([piece.lo for _, piece in listed]),
             np.array([piece.hi for _, piece in listed]),
-            Limits(free_gap=FREE_GAP, max_gap=_gap_worth_a_request(first.tar), max_waste=MAX_WASTE, max_size=MAX_READ),
+            Limits(free_gap=FREE_GAP, max_gap=max_gap, max_waste=MAX_WASTE, max_size=MAX_READ),
         )
         bounds = zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)
         of_tar = [Join(first.catalog, first.shard, lo, hi, []) for lo, hi in bounds]
@@ -78,6 +80,12 @@ def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
             of_tar[group].pieces.append(asked)
         joins += of_tar
     return joins
+
+
+def _all_apart(pieces: Sequence[tuple[int, Piece]], gap: int) -> bool:
+    """Return whether more than so many bytes lie between any two pieces of a tar: then none are joined."""
+    bounds = sorted((piece.lo, piece.hi) for _, piece in pieces)
+    return all(after[0] - before[1] > gap for before, after in pairwise(bounds))
 
 
 def _gap_worth_a_request(tar: Location) -> int:

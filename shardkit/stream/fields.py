@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from shardkit.core.errors import InputError
 from shardkit.format.arrays import num_rows
 from shardkit.format.index import PRIMARY
 from shardkit.stream.plan import Source
+
+AudioType = Literal["float32", "int16"]
+MAX_INT16_BITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,29 @@ def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple
             raise InputError(f"fields: {name!r} is {' and '.join(sorted(kinds))} in different sources")
         (audio if kinds == {"audio"} else others).append(name)
     return tuple(audio), tuple(others)
+
+
+def check_int16(sources: Sequence[Source], names: Sequence[str], *, sample_rate: int, channels: int) -> None:
+    """Raise unless all audio is integers of up to 16 bits that are delivered as they were recorded."""
+    for source in sources:
+        for name in names:
+            columns = source.catalog.fields.get(name)
+            if columns is None:
+                continue
+            rows = source.view.rows[columns.present[source.view.rows]]
+            depths = np.unique(columns.bit_depth[rows])
+            found = [f"{depth} bits" if depth >= 0 else "floats or a lossy codec" for depth in depths.tolist()]
+            wrong = [
+                what for what, depth in zip(found, depths.tolist(), strict=True) if not 0 < depth <= MAX_INT16_BITS
+            ]
+            wrong += [f"{rate} Hz" for rate in np.unique(columns.sample_rate[rows]).tolist() if rate != sample_rate]
+            wrong += [f"{count} channels" for count in np.unique(columns.channels[rows]).tolist() if count != channels]
+            if wrong:
+                raise InputError(
+                    f"dtype='int16' delivers recordings of up to 16 bits as they are, but in source {source.name!r} "
+                    f"{name!r} has {', '.join(wrong)}; the stream has {channels} channels at {sample_rate} Hz: choose "
+                    "dtype='float32'"
+                )
 
 
 def row_shapes(sources: Sequence[Source], names: Sequence[str], crop_s: float | None) -> Mapping[str, RowsShape]:

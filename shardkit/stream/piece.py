@@ -9,19 +9,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from shardkit.audio.decode import AudioMember, byte_range, decode
-from shardkit.core.errors import CorruptDataError, FormatError, ShardkitError
+from shardkit.audio.decode import AudioMember, Needed, decode, decode_into, needed_for
+from shardkit.core.errors import AudioError, CorruptDataError, FormatError, ShardkitError
 from shardkit.format.arrays import ArrayLayout, check_rows, read_array, rows_between
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY
 from shardkit.storage.location import Location
-from shardkit.stream.catalog import Catalog, FieldColumns, located
+from shardkit.stream.catalog import Catalog, FieldColumns, located, located_error
 
 _LOG = logging.getLogger("shardkit")
 SMALL_ARRAY = 16 * 1024  # bytes that are read whole rather than by rows: they can then be compared with their hash
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Piece:
     """Bytes [lo, hi) of a tar that hold what a crop needs of one member.
 
@@ -81,13 +81,14 @@ class Piece:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class AudioPiece(Piece):
     """Samples [start, stop) of an audio member, at its own rate."""
 
     member: AudioMember
     start: int
     stop: int
+    needed: Needed
 
     @classmethod
     def of(cls, catalog: Catalog, field: str, row: int, start: int, stop: int, *, source: int = 0) -> Self:
@@ -99,30 +100,31 @@ class AudioPiece(Piece):
             FormatError, InputError: What the index says of the member can't be.
         """
         columns = catalog.fields[field]
-        with located(catalog, field, row):
-            try:
-                member = columns.member(row)
-                first, last = byte_range(member, start, stop)
-            except FormatError as err:
+        try:
+            member = columns.member(row)
+            needed = needed_for(member, start, stop)
+        except FormatError as err:
+            with located(catalog, field, row):
                 member = columns.member(row, with_table=False)
-                first, last = byte_range(member, start, stop)
-                _LOG.warning(
-                    "%s: its seek table is wrong (%s), so the whole member is read; run 'shardkit verify %s'",
-                    catalog.place(field, row),
-                    err,
-                    catalog.location,
-                )
+                needed = needed_for(member, start, stop)
+            _LOG.warning(
+                "%s: its seek table is wrong (%s), so the whole member is read; run 'shardkit verify %s'",
+                catalog.place(field, row),
+                err,
+                catalog.location,
+            )
         offset = int(columns.offset[row])
         return cls(
             source=source,
             catalog=catalog,
             field=field,
             row=row,
-            lo=offset + first,
-            hi=offset + last,
+            lo=offset + needed.lo,
+            hi=offset + needed.hi,
             member=member,
             start=start,
             stop=stop,
+            needed=needed,
         )
 
     def whole(self) -> Self | None:
@@ -130,21 +132,25 @@ class AudioPiece(Piece):
         if self.is_whole or self.member.seek_table is None:
             return None
         member = replace(self.member, seek_table=None)
-        return replace(self, member=member, lo=self.offset, hi=self.offset + member.size)
+        needed = needed_for(member, self.start, self.stop)
+        return replace(self, member=member, needed=needed, lo=self.offset, hi=self.offset + member.size)
 
-    def value(self, data: bytes | memoryview, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Return the samples, (channel, time); see ``Piece.value``.
-
-        Args:
-            data: The bytes.
-            out: Where to put the samples, (channel, time); None: into a new array.
-        """
+    def value(self, data: bytes | memoryview) -> NDArray[np.float32]:
+        """Return the samples, (channel, time); see ``Piece.value``."""
         self.check_whole(data)
         with located(self.catalog, self.field, self.row):
-            return decode(self.member, data, self.lo - self.offset, self.start, self.stop, out=out)
+            return decode(self.member, data, self.lo - self.offset, self.start, self.stop, self.needed)
+
+    def put(self, data: bytes | memoryview, out: NDArray[Any]) -> None:
+        """Put the samples where they shall go, (channel, time) of float32 or int16; else as ``value``."""
+        self.check_whole(data)
+        try:
+            decode_into(out, self.member, data, self.lo - self.offset, self.start, self.stop, self.needed)
+        except (AudioError, FormatError) as err:
+            raise located_error(err, self.catalog, self.field, self.row) from err
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class RowsPiece(Piece):
     """Some rows of an array."""
 
@@ -155,7 +161,7 @@ class RowsPiece(Piece):
         return self.layout.rows(data)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class ValuePiece(Piece):
     """A member that is read whole: a text, JSON, bytes, or an array of which the rows of ``rows`` are taken."""
 

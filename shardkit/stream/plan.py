@@ -1,7 +1,8 @@
 """From positions to what is to be read: pure arithmetic over the index, no bytes touched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from shardkit.audio.resample import check_mix
 from shardkit.core.checks import checked_whole
 from shardkit.core.crops import NO_EVENTS, Crop, Recording
-from shardkit.core.errors import AudioError, InputError
+from shardkit.core.errors import AudioError, InputError, ShardkitError
 from shardkit.core.order import MixedOrder, OnePassOrder, substitute_rows
 from shardkit.core.random import hash_int, key_of, uniform
 from shardkit.format.index import PRIMARY
@@ -21,6 +22,7 @@ _Ints = NDArray[np.int64]
 # Recordings that may be passed over for one draw. Where fewer than one in a thousand has a place for a crop, a view
 # should choose them, and not the luck of the draw.
 MAX_SKIPS = 1000
+_DRAWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,7 @@ class Source:
         return self.view.catalog
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(NamedTuple):
     """One sample to deliver: which source, which row of its catalog, samples [start, stop) at the stored rate."""
 
     source: int
@@ -98,24 +99,69 @@ class Planner:
         self._events = [_events_of(source, crop) for source in sources]
         self.num_positions = order.num_rows if isinstance(order, OnePassOrder) else None
 
+    def plans(
+        self, position: int, *, step: int, end: int | None, rank: int, world_size: int, batch_size: int
+    ) -> Iterator[BatchPlan]:
+        """Yield the plans of a rank's batches.
+
+        Several batches are planned at once, since most of what that costs does not depend on how many draws they have;
+        the first alone, so that it can be read.
+
+        Args:
+            position: Where the first global batch begins.
+            step: Every how many-th of them is planned.
+            end: No batch begins here or later; None: endless.
+            rank: Whose share of the global batches.
+            world_size: Number of ranks.
+            batch_size: Samples of a batch of one rank.
+
+        Raises:
+            AudioError, FormatError: A draw can't be placed; the plans of the batches before it have been yielded.
+        """
+        stride, count = step * world_size * batch_size, 1
+        while end is None or position < end:
+            firsts = [
+                first for first in range(position, position + count * stride, stride) if end is None or first < end
+            ]
+            share = {"rank": rank, "world_size": world_size, "batch_size": batch_size}
+            try:
+                planned: Iterable[BatchPlan] = self._plans(firsts, **share)
+            except ShardkitError:  # of one of them: those before it are sound
+                planned = (self.plan(first, **share) for first in firsts)
+            yield from planned
+            position += count * stride
+            count = min(2 * count, max(1, _DRAWS_AT_ONCE // (batch_size * self.views.count)))
+
     def plan(self, position: int, *, rank: int, world_size: int, batch_size: int) -> BatchPlan:
         """Return the plan of this rank's share of the global batch that begins at ``position``.
 
         A rank's positions are those that leave its number when divided by the world size, wherever the batch begins.
         """
-        first = position + (rank - position) % world_size
-        positions = first + world_size * np.arange(batch_size, dtype=np.int64)
+        return self._plans([position], rank=rank, world_size=world_size, batch_size=batch_size)[0]
+
+    def _plans(self, firsts: Sequence[int], *, rank: int, world_size: int, batch_size: int) -> list[BatchPlan]:
+        """Return the plans of the global batches that begin at some positions."""
+        begins = np.array([first + (rank - first) % world_size for first in firsts], dtype=np.int64)
+        positions = (begins[:, None] + world_size * np.arange(batch_size, dtype=np.int64)).ravel()
+        # Positions past the end of a one-pass stream come last: those of one rank increase.
         valid = positions if self.num_positions is None else positions[positions < self.num_positions]
         draws, passes = self.draws(valid)
-        missing = batch_size - len(valid)
-        passes = np.concatenate([passes, np.zeros(missing, dtype=np.int64)])
-        count = self.views.count
-        return BatchPlan(
-            positions=np.repeat(positions, count),
-            passes=np.repeat(passes, count),
-            draws=[*draws, *[None] * (missing * count)],
-            next_position=position + world_size * batch_size,
-        )
+        count, missing = self.views.count, len(positions) - len(valid)
+        draws += [None] * (missing * count)
+        positions = np.repeat(positions, count)
+        passes = np.repeat(np.concatenate([passes, np.zeros(missing, dtype=np.int64)]), count)
+        plans = []
+        for number, first in enumerate(firsts):
+            mine = slice(number * batch_size * count, (number + 1) * batch_size * count)
+            plans.append(
+                BatchPlan(
+                    positions=positions[mine],
+                    passes=passes[mine],
+                    draws=draws[mine],
+                    next_position=first + world_size * batch_size,
+                )
+            )
+        return plans
 
     def draws(self, positions: _Ints) -> tuple[list[Draw | None], _Ints]:
         """Return what is drawn at some positions, the views of each side by side, and the pass of each position."""

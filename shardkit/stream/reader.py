@@ -34,14 +34,14 @@ class Buffers:
     """Where the content of a batch goes.
 
     Attributes:
-        audio: (batch, channel, time) for each audio field.
+        audio: (batch, channel, time) of float32, or of int16 which nothing needs to be done to, for each audio field.
         arrays: (batch, row, ...) for each array field whose crops are of one shape.
         values: Everything else by field: a list, None where absent.
         lengths: Of the primary audio.
         sample_rate: Of all audio.
     """
 
-    audio: dict[str, NDArray[np.float32]]
+    audio: dict[str, NDArray[Any]]
     arrays: dict[str, NDArray[Any]]
     values: dict[str, list[Any]]
     lengths: NDArray[np.int64]
@@ -83,11 +83,11 @@ class Buffers:
         else:
             self.values[piece.field][index] = piece.value(data)
 
-    def _put_audio(self, target: NDArray[np.float32], piece: AudioPiece, data: memoryview) -> None:
+    def _put_audio(self, target: NDArray[Any], piece: AudioPiece, data: memoryview) -> None:
         facts, length = piece.member.facts, piece.stop - piece.start
         if facts.sample_rate == self.sample_rate and facts.channels == len(target) and length <= target.shape[1]:
-            piece.value(data, out=target[:, :length])
-            target[:, length:] = 0.0
+            piece.put(data, target[:, :length])
+            target[:, length:] = 0
             return
         samples = mix_channels(piece.value(data), len(target))
         if facts.sample_rate != self.sample_rate:
@@ -141,7 +141,8 @@ def start_reading(
                 jobs.append(_done([(index, err)]))
                 continue
             planned = [(piece, None) for piece in pieces]
-        buffers.clear_but(index, [piece.field for piece, _ in planned])
+        if len(planned) < len(fields):
+            buffers.clear_but(index, [piece.field for piece, _ in planned])
         for piece, shared in planned:
             if shared is None:
                 alone.append((index, piece))

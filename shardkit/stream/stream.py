@@ -20,6 +20,7 @@ from shardkit.core.stages import SourceRows
 from shardkit.storage.location import locate
 from shardkit.stream.arguments import (
     any_remote,
+    checked_dtype,
     checked_names,
     checked_passes,
     checked_shuffle,
@@ -36,6 +37,7 @@ from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
+from shardkit.stream.fields import AudioType
 from shardkit.stream.mix import Schedule, Stages, Weights, dump_history, load_history, stage_at, stages_of
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
@@ -68,6 +70,9 @@ class Stream:
         view_distance_s: Most seconds from the start of a sample's first crop to the start of another; None: anywhere.
         sample_rate: Rate to deliver, in Hz; None: the sources' own, which must then be one.
         channels: Channels to deliver: 1 is the mean; None: the sources' own, which must then be one number.
+        dtype: Of the delivered audio: ``float32``, full scale 1, or ``int16``, full scale 2**15, for recordings of up
+            to 16 bits at the stream's own rate and channels: half the memory, and half the bytes to a device, where
+            ``Loader`` makes float32 of it. The values are the same.
         seed: Of order and crops.
         batch_size: Samples in a batch of this rank; None: 32, or what ``global_batch_size`` gives.
         global_batch_size: Samples that all ranks together deliver in one step; a multiple of the world size.
@@ -110,6 +115,7 @@ class Stream:
         view_distance_s: float | None = None,
         sample_rate: int | None = None,
         channels: int | None = None,
+        dtype: AudioType = "float32",
         seed: int = 0,
         batch_size: int | None = None,
         global_batch_size: int | None = None,
@@ -151,6 +157,7 @@ class Stream:
         self._options = BatchOptions(
             sample_rate=rate,
             channels=common_channels(self._sources, channels),
+            dtype=checked_dtype(dtype),
             crop_s=None if crop is None else crop.duration_s,
             mask_hop=None if mask_hop is None else checked_whole(mask_hop, "mask_hop"),
             mask_names=None if mask_names is None else checked_names(mask_names, "mask_names"),
@@ -196,6 +203,11 @@ class Stream:
     def labels(self) -> tuple[str, ...]:
         """The classes of ``Batch.labels``: the sources' vocabularies, names that occur in several merged."""
         return self._assembler.labels
+
+    @property
+    def audio_fields(self) -> tuple[str, ...]:
+        """The audio among the further fields that are delivered."""
+        return self._assembler.audio_fields
 
     @property
     def global_batch_size(self) -> int:
@@ -296,20 +308,30 @@ class Stream:
             check_unchanged((self.rank, self.world_size))
         end = self.end_of_iteration(position) if end is None else end
         neighbours = self._neighbour_reads(position, step, end)
+        plans = self._planner.plans(
+            position,
+            step=step,
+            end=end,
+            rank=self.rank,
+            world_size=self.world_size,
+            batch_size=self.batch_size,
+        )
         pending: deque[Pending] = deque()
         failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
         ahead = 1
         with self._workers() as workers:
             try:
                 while True:
-                    while len(pending) < ahead and failed is None and (end is None or position < end):
+                    while len(pending) < ahead and failed is None:
                         try:
-                            pending.append(self._begin(position, workers, neighbours))
+                            plan = next(plans, None)
+                            if plan is None:
+                                break
+                            pending.append(self._assembler.begin(plan, workers, neighbours))
                         except ShardkitError as err:
                             failed = err
                             break
                         ahead = self._batches_ahead(pending[-1], workers.limit)
-                        position += step * self.global_batch_size
                     if pending:
                         batch = self._finish(pending[0])
                         pending.popleft()
@@ -419,10 +441,6 @@ class Stream:
     def _workers(self) -> Workers:
         pace = Pace(cores=available_cores(), most=self._threads) if self._paced else self._threads
         return Workers(pace, most=self._threads)
-
-    def _begin(self, position: int, workers: Workers, neighbours: NeighbourReads | None) -> Pending:
-        plan = self._planner.plan(position, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size)
-        return self._assembler.begin(plan, workers, neighbours)
 
     def _batches_ahead(self, pending: Pending, jobs_at_once: int) -> int:
         """Return how many batches of this size may be under way within the memory bound."""

@@ -17,7 +17,8 @@ class TorchBatch:
     """One rank's share of a global batch, as tensors. Axes: (batch, channel, time).
 
     Attributes:
-        audio: (batch, channel, time) float32 in [-1, 1); right-padded with zeros.
+        audio: (batch, channel, time) float32 in [-1, 1); right-padded with zeros. int16 before a loader delivers it, if
+            the stream says so.
         features: What the loader's transform made of ``audio``; None without one.
         lengths: Samples of ``audio`` that are not padding, (batch,) int64.
         sample_rate: Of ``audio``, in Hz.
@@ -76,6 +77,13 @@ class TorchBatch:
             value = getattr(self, field.name)
             yield from (part for part in _parts(value) if isinstance(part, Tensor))
 
+    def as_float(self, audio_fields: Sequence[str] = ()) -> "TorchBatch":
+        """Return the batch with its audio, and these fields, as float32 of full scale 1, if they are int16."""
+        if self.audio.dtype != torch.int16:
+            return self
+        fields = {name: _as_float(value) if name in audio_fields else value for name, value in self.fields.items()}
+        return dataclasses.replace(self, audio=_as_float(self.audio), fields=fields)
+
     def __len__(self) -> int:
         return len(self.keys)
 
@@ -91,6 +99,10 @@ def _shared(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _shared(item) for name, item in value.items()}
     return value
+
+
+def _as_float(audio: Tensor) -> Tensor:
+    return audio.float().mul_(2.0**-15)  # a power of two scales without rounding
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -117,7 +117,7 @@ class Loader:
     def _deliver(self, read: ReadAhead[Sent], transfer: Transfer) -> Iterator[TorchBatch]:
         try:
             for sent in read:
-                batch = self._transformed(transfer.receive(sent))
+                batch = self._transformed(transfer.receive(sent).as_float(self.stream.audio_fields))
                 self.stream.advance(batch.position)
                 yield batch
             self.stream.advance(None)

@@ -5,12 +5,13 @@ import io
 import numpy as np
 import pytest
 import soundfile as sf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardkit.audio import flac
+from shardkit.audio.encode import FlacEncoder
 from shardkit.audio.flac_header import coded_number, crc8, read_frame_header
-from shardkit.audio.probe import probe
+from shardkit.audio.probe import inspect, probe
 from shardkit.core.errors import AudioError
 
 FIXED = [192, 192, 192, 192, 77]
@@ -137,3 +138,33 @@ def test_slice_header_is_what_soundfile_reads(flac_stream):
     piece = flac.slice_header(layout.info, 256) + data[layout.frame_bytes[0] : layout.frame_bytes[1]]
     with sf.SoundFile(io.BytesIO(piece)) as file:
         assert (file.frames, file.samplerate, file.subtype) == (256, 8000, "PCM_16")
+
+
+@pytest.mark.parametrize("bit_depth", [16, 24])
+@given(
+    frames=st.sampled_from([1, 15, 4095, 4096, 4097, 8192, 70_000]) | st.integers(1, 20_000),
+    channels=st.integers(1, 8),
+    level=st.integers(0, 8),
+    sample_rate=st.sampled_from([8000, 44_100, 96_000]),
+)
+@settings(max_examples=40, deadline=None)
+def test_frames_lie_where_the_encoder_wrote_them(bit_depth, frames, channels, level, sample_rate):
+    encoder = FlacEncoder(sample_rate=sample_rate, channels=channels, bit_depth=bit_depth, level=level)
+    top = 2 ** (bit_depth - 1)
+    samples = np.random.default_rng(frames).integers(-top, top, (frames, channels))
+    block = samples.astype(np.int16) if bit_depth == 16 else (samples << 8).astype(np.int32)
+    encoder.write(block[: frames // 3])
+    encoder.write(block[frames // 3 :])
+    data = encoder.finish()
+    told, scanned = encoder.describe(data), inspect(data)
+    assert told.facts == scanned.facts
+    assert (told.size, told.seek_table.to_bytes()) == (scanned.size, scanned.seek_table.to_bytes())
+
+
+@pytest.mark.parametrize("change", [lambda starts: starts[1:], lambda starts: [*starts[:-1], starts[-1] + 1]])
+def test_writes_that_are_no_frames_are_not_believed(tone, encode, change):
+    data = encode(tone(50_000, 1), 8000, "FLAC", "PCM_16")
+    layout = flac.scan(data)
+    found = flac.layout_of(data, change([0, *layout.frame_bytes.tolist()]))
+    assert found.frame_bytes.tolist() == layout.frame_bytes.tolist()
+    assert (found.info, found.end) == (layout.info, layout.end)

@@ -6,9 +6,10 @@ import pytest
 import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import freqz_sos
+from scipy.signal import freqz_sos, sosfilt
 
-from shardkit.audio.loudness import LoudnessMeter, k_weighting
+from shardkit.audio.kweighting import CHUNK, KWeighting, k_weighting
+from shardkit.audio.loudness import LoudnessMeter
 from shardkit.core.errors import AudioError
 from shardkit.core.loudness import dequantise, integrated_lufs
 
@@ -113,10 +114,29 @@ def test_the_last_hop_counts_as_padded_and_short_recordings_do_not(tone):
 def test_silence_has_no_loudness_and_does_not_slow_the_filters():
     samples = np.zeros((80_000, 1), np.float32)
     assert measure(samples, 8000).lufs is None
+    weighting = KWeighting(8000, 1)
     samples[:100] = 1
-    meter = LoudnessMeter(8000, 1)
-    meter.feed(samples)
-    assert not meter._state.any()  # no denormal numbers left to compute with
+    assert weighting.weigh(samples[:CHUNK].T).any()
+    assert not weighting._state.any()  # no denormal numbers left to compute with
+
+
+@given(st.integers(1, 3 * CHUNK), st.integers(400, 200_000), st.integers(1, 3), st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_the_filter_is_that_of_scipy(frames, sample_rate, channels, seed):
+    samples = np.random.default_rng(seed).integers(-(2**15), 2**15, (channels, frames)).astype(np.int16)
+    weighting = KWeighting(sample_rate, channels)
+    ours = [weighting.weigh(samples[:, start : start + CHUNK]).copy() for start in range(0, frames, CHUNK)]
+    assert np.allclose(np.concatenate(ours, axis=1), sosfilt(k_weighting(sample_rate), samples), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [(np.int16, 2.0**-15), (np.int32, 2.0**-31)])
+def test_integers_measure_as_the_floats_that_they_stand_for(dtype, unit):
+    info = np.iinfo(dtype)
+    samples = np.random.default_rng(1).integers(info.min, info.max, (70_000, 2), dtype, endpoint=True)
+    samples[5, 0] = info.min
+    integers, floats = measure(samples, 44_100), measure(samples * unit, 44_100)
+    assert np.allclose(integers.energies, floats.energies, rtol=1e-12, atol=0)
+    assert integers.peak == floats.peak == 1.0
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -51,6 +51,8 @@ def test_what_is_written_soundfile_reads(tone, subtype, channels):
     encoder.write(block[:50])
     encoder.write(block[50:])
     data = encoder.finish()
+    member = encoder.describe(data)
+    assert (member.size, member.facts.frames) == (len(data), 101)
     with sf.SoundFile(io.BytesIO(data)) as file:
         assert (file.subtype, file.samplerate, file.channels, file.frames) == (subtype, 11_025, channels, 101)
         assert np.array_equal(file.read(dtype=NATIVE[sample_format], always_2d=True), block)

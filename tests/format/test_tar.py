@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shardkit.core.errors import FormatError
 from shardkit.format.hashing import file_hash
-from shardkit.format.tar import BLOCK, TarWriter, scan, split_name
+from shardkit.format.tar import BLOCK, TarWriter, _header, scan, split_name
 
 NAMES = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=150)
 
@@ -38,6 +38,15 @@ def test_tarfile_reads_what_is_written_at_the_offsets_that_are_told(files: dict[
         ]
     assert [written[member.offset : member.offset + member.size] for member in placed] == list(files.values())
     assert list(scan(io.BytesIO(written), where="x.tar")) == placed
+
+
+@given(
+    NAMES | st.text("ab/.-", min_size=95, max_size=105), st.integers(0, 100_000) | st.sampled_from([8**11 - 1, 8**11])
+)
+def test_headers_are_those_of_tarfile(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    assert _header(name, size) == info.tobuf(format=tarfile.PAX_FORMAT)
 
 
 def test_bytes_depend_on_names_and_contents_alone() -> None:

@@ -18,9 +18,11 @@ import soundfile
 import shardkit as sk
 from shardkit.audio.options import TranscodeOptions
 from shardkit.audio.probe import probe
+from shardkit.audio.transcode import transcode
 from shardkit.audio.whole import read_blocks
 from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundError
 from shardkit.format.index import index_schema
+from shardkit.pack import engine
 from shardkit.pack.commit import PackSummary
 from shardkit.pack.inputs import InputOptions, read_inputs
 from shardkit.pack.options import PackOptions
@@ -100,14 +102,46 @@ def test_resampling_and_mixing_give_flac_of_the_rate_and_channels_asked(kinds: P
         assert by_path[path.name] == pytest.approx(decoded(path).shape[1] / soundfile.info(path).samplerate, abs=1e-4)
 
 
-def test_the_same_bytes_every_time_with_any_number_of_workers(kinds: Path, tmp_path: Path) -> None:
-    for i, workers in enumerate([1, 1, 3]):
-        run(kinds, tmp_path / str(i), shard_bytes=60_000, workers=workers, name="same")
-    assert tree(tmp_path / "0") == tree(tmp_path / "1") == tree(tmp_path / "2")
-    assert len(list((tmp_path / "0").rglob("*.tar"))) > 2
+@pytest.fixture(params=[1, engine.PROCESS_BYTES], ids=["processes", "threads"])
+def process_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let a few bytes be worth a process, or leave them to threads."""
+    monkeypatch.setattr(engine, "PROCESS_BYTES", request.param)
+    return int(request.param)
 
 
-def test_a_failing_process_stops_the_others_and_leaves_no_dataset(kinds: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard_bytes", [60_000, 10**9])
+def test_the_same_bytes_every_time_with_any_number_of_workers(
+    kinds: Path, tmp_path: Path, process_bytes: int, shard_bytes: int
+) -> None:
+    for i, workers in enumerate([1, 1, 2, 3]):
+        run(kinds, tmp_path / str(i), shard_bytes=shard_bytes, workers=workers, name="same")
+    trees = [tree(tmp_path / str(i)) for i in range(4)]
+    assert trees[0] == trees[1] == trees[2] == trees[3]
+    assert (len([name for name in trees[0] if name.endswith(".tar")]) > 2) is (shard_bytes < 10**9)
+
+
+def test_short_recordings_are_the_same_alone_and_together(tmp_path: Path) -> None:
+    source, rng = tmp_path / "in", np.random.default_rng(0)
+    source.mkdir()
+    for i in range(70):  # several runs
+        frames = int(rng.integers(1, 20_000))
+        soundfile.write(source / f"{i:02d}.wav", rng.integers(-(2**15), 2**15, frames).astype(np.int16), 8000)
+    (source / "33.wav").write_bytes(b"RIFF nonsense")
+    for workers in (1, 4):
+        run(source, tmp_path / str(workers), workers=workers, name="same", on_error="skip", shuffle=False)
+    assert tree(tmp_path / "1") == tree(tmp_path / "4")
+    dataset = sk.open(tmp_path / "4")
+    assert len(dataset) == 69
+    for row, path in enumerate(dataset.table().column("path").to_pylist()):
+        alone = transcode(source / path, TranscodeOptions(), name=path)
+        assert read_member(dataset.catalog, "audio", row) == alone.data
+        entry = dataset.catalog.fields["audio"].entry(row)
+        assert (entry["loudness_track"], entry["seek_table"]) == (alone.loudness, alone.seek_table)
+
+
+def test_a_failing_worker_stops_the_others_and_leaves_no_dataset(
+    kinds: Path, tmp_path: Path, process_bytes: int
+) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for path in kinds.iterdir():
@@ -155,13 +189,15 @@ def test_a_killed_run_leaves_no_process_and_the_same_command_finishes_it(kinds: 
     source.mkdir()
     for i in range(12):  # long enough to be killed half-way
         soundfile.write(source / f"{i}.wav", np.random.default_rng(i).uniform(-0.5, 0.5, 3_000_000), 48_000)
-    command = [sys.executable, "-m", "shardkit", "pack", source, tmp_path / "out", "--workers", "2", "--name", "same"]
+    program = "from shardkit.cli.main import main; from shardkit.pack import engine; engine.PROCESS_BYTES = 1; main()"
+    command = [sys.executable, "-c", program, "pack", source, tmp_path / "out", "--workers", "2", "--name", "same"]
     command += ["--shard-size", "3MB"]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while not list(tmp_path.glob("out/train/*.tar")):
         assert killed.poll() is None
         time.sleep(0.05)
     workers = Path(f"/proc/{killed.pid}/task/{killed.pid}/children").read_text().split()
+    assert len(workers) >= 2
     killed.kill()
     killed.wait()
     with pytest.raises(sk.InputError, match="finish a pack that was interrupted"):

@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from shardkit.core.errors import AccessError, CorruptDataError, NotFoundError, StorageError
-from shardkit.storage.descriptors import Descriptors
+from shardkit.storage.descriptors import Descriptors, OpenFile
 from shardkit.storage.location import locate
 from shardkit.storage.store import (
     check_writable,
@@ -59,13 +61,22 @@ def open_below(folder: Path) -> list[str]:
     return [path for path in links if path.startswith(f"{folder}/")]
 
 
+@contextmanager
+def borrowed(descriptors: Descriptors, path: Path) -> Iterator[OpenFile]:
+    file = descriptors.borrow(str(path))
+    try:
+        yield file
+    finally:
+        descriptors.give_back(file)
+
+
 def test_concurrent_reads_with_two_descriptors_read_the_right_files(tmp_path: Path) -> None:
     for number in range(16):
         (tmp_path / str(number)).write_bytes(bytes([number]) * 1000)
     descriptors = Descriptors(capacity=2)
 
     def read(number: int) -> bool:
-        with descriptors.borrow(str(tmp_path / str(number % 16))) as file:
+        with borrowed(descriptors, tmp_path / str(number % 16)) as file:
             return os.pread(file.descriptor, 100, number % 900) == bytes([number % 16]) * 100
 
     with ThreadPoolExecutor(8) as threads:
@@ -78,9 +89,9 @@ def test_descriptor_in_use_outlives_its_eviction(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).write_bytes(name.encode())
     descriptors = Descriptors(capacity=1)
-    with descriptors.borrow(str(tmp_path / "a")) as first:
+    with borrowed(descriptors, tmp_path / "a") as first:
         for name in "bc":
-            with descriptors.borrow(str(tmp_path / name)) as other:
+            with borrowed(descriptors, tmp_path / name) as other:
                 assert os.pread(other.descriptor, 1, 0) == name.encode()
         descriptors.forget(str(tmp_path / "a"))
         assert os.pread(first.descriptor, 1, 0) == b"a"

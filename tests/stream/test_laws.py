@@ -170,8 +170,10 @@ def test_one_pass_is_each_row_once_in_lock_step_for_any_ranks(views, configurati
     assert {len(batches) for batches in ranks} == {len(streams[0])}
     found = deliveries(itertools.chain(*ranks))
     num_rows = sum(len(view) for view in chosen.values())
-    assert sum(entry[6] for entry in found.values()) == num_rows
-    assert all(found[at][6] == (at < num_rows) for at in found)
+    skips = getattr(options["crop"], "fallback", None) == "skip"
+    # A recording that its crop skips is left out, in its place: nothing may come twice.
+    assert all((found[at][6] <= (at < num_rows)) if skips else (found[at][6] == (at < num_rows)) for at in found)
+    assert skips or sum(entry[6] for entry in found.values()) == num_rows
     alone = sk.Stream(chosen, batch_size=batch_size * world_size, rank=0, world_size=1, passes=1, **options)
     assert deliveries(alone) == found
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import shardkit as sk
+from shardkit.audio.columns import Column
 from shardkit.audio.seektable import SeekTable
 from tests.report.conftest import Damageable
 from tests.stream.scenes import pack_scenes
@@ -33,24 +34,36 @@ def change_tables(dataset, change):
         dataset.edit_index(number, edit)
 
 
-def recoded(change):
-    return lambda data: change(SeekTable.from_bytes(data)).to_bytes()
+def recoded(**changes):
+    """Return what writes a table anew with some of its points changed, each by a function of the table."""
+
+    def change(data):
+        table = SeekTable.from_bytes(data)
+        offsets, end, stride = table.offsets, table.end, table.stride
+        offsets = changes.get("offsets", lambda _: offsets)(table)
+        end = changes.get("end", lambda _: end)(table)
+        return replace(
+            table,
+            offset=int(offsets[0]),
+            sizes=Column(len(offsets), 0, np.diff(offsets, append=end).astype(np.uint64)),
+            stride=changes.get("stride", lambda _: stride)(table),
+            max_block=changes.get("max_block", lambda table: table.max_block)(table),
+            frames=changes.get("frames", lambda table: table.frames)(table),
+        ).to_bytes()
+
+    return change
 
 
 LIES = {
     "no table": lambda _data: b"\7\7\7",
     "cut short": lambda data: data[: len(data) // 2],
-    "wrong offsets": recoded(lambda table: replace(table, offsets=table.offsets + 100, end=table.end + 100)),
-    "past the end": recoded(lambda table: replace(table, offsets=table.offsets * 3, end=table.end * 3)),
-    "one frame on": recoded(
-        lambda table: replace(table, offsets=np.append(table.offsets[1:], table.end - 1), end=table.end)
-    ),
-    "other samples": recoded(lambda table: replace(table, samples=table.samples * 2 // 3)),
-    "other blocks": recoded(lambda table: replace(table, max_block=table.max_block * 2)),
-    "other length": recoded(lambda table: replace(table, frames=table.frames + 4096)),
-    "fewer points": recoded(
-        lambda table: replace(table, samples=table.samples[:2], offsets=table.offsets[:2], end=table.end)
-    ),
+    "wrong offsets": recoded(offsets=lambda table: table.offsets + 100, end=lambda table: table.end + 100),
+    "past the end": recoded(offsets=lambda table: table.offsets * 3, end=lambda table: table.end * 3),
+    "one frame on": recoded(offsets=lambda table: np.append(table.offsets[1:], table.end - 1)),
+    "other samples": recoded(stride=lambda table: table.stride * 2 // 3),
+    "other blocks": recoded(max_block=lambda table: table.max_block * 2),
+    "other length": recoded(frames=lambda table: table.frames + 4096),
+    "fewer points": recoded(offsets=lambda table: table.offsets[:2]),
 }
 
 

@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(options.results or folder / "results.json")
-    systems = [described(name) for name in options.systems]
     if not options.report:
+        systems = [described(name) for name in options.systems]
         workloads = [name for name in options.workloads if options.s3 or not WORKLOADS[name].remote]
         make_data(folder / "data", music=options.music, digits=options.digits)
         pythons = _environments(systems, folder / "env", options.python, results)
@@ -76,7 +76,7 @@ def write(results: Results, *, markdown: Path | None, pictures: Path | None) -> 
     """Print the tables, and write them and the pictures where that is wanted."""
     tables = [*report.tables(results), goal_table(results)]
     about = results.about
-    note = f"{about.get('date')}: {about.get('machine')}; {about.get('rounds')} rounds of {about.get('seconds')} s"
+    note = f"{about.get('date')}: {about.get('machine')}; rounds: {about.get('rounds')}, of {about.get('seconds')} s"
     for table in tables:
         print(f"\n{table.text()}")
     print(f"\n{note}")

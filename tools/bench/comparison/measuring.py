@@ -134,6 +134,7 @@ class Bench:
         if row.visit == "first" and row.variant in self.systems[row.system].caches:
             self._emptied(row)
             request["samples"] = min(FIRST_VISIT, self._recordings(row))
+            self.results.rows[row.id]["samples"] = request["samples"]  # from a cold start
         if counted and self.server is not None:
             request["counts_url"] = self.server.counts_url
         before = 0.0 if self.server is None else self.server.cpu_s()

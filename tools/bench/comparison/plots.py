@@ -85,7 +85,7 @@ def _bars(
     handles = {"shardkit": _OURS, "peer as documented": _DOCUMENTED, "peer tuned": _TUNED, "floor": _FLOOR}
     shown = {_colour(row) for row in order}
     patches = [axes.barh(0, 0, color=colour, label=name) for name, colour in handles.items() if colour in shown]
-    axes.legend(handles=patches, fontsize=8, frameon=False, loc="lower right")
+    axes.legend(handles=patches, fontsize=8, frameon=False, loc="upper right" if low else "lower right")
     figure.savefig(path, dpi=_DPI)
 
 

@@ -5,7 +5,7 @@ imports the standard library, NumPy, soundfile, torch, its own library and this 
 
 **Literals at the top** (the runner reads them without importing the file):
 
-    REQUIREMENTS = ("webdataset>=1.0", "torch", "soundfile", "numpy")   pip's; () is the runner's own environment
+    REQUIREMENTS = ("webdataset==1.0.2", "torch==2.13.0", "numpy", "soundfile")    pip's; () is the runner's own
     SETTINGS = "One or two sentences: how it is set up, and why, as its documentation says."
     VARIANTS = {"documented": {"A": (0, 2), "B": (0,)},        variant: {workload: numbers of worker processes}
                 "tuned": {"A": (0, 2), "B": (0,), "C-B": (0, 2), "E": (0,)}}

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, WeightedRandomSampler
 from tools.bench.systems.contract import SOURCES, Batch, Job
 from tools.bench.systems.cutting import collated, sample
 
-REQUIREMENTS = ("torch", "numpy", "soundfile")
+REQUIREMENTS = ("torch==2.13.0", "numpy", "soundfile")
 SETTINGS = (
     "A map-style Dataset of paths, DataLoader(shuffle=True, num_workers=0 or 2, persistent workers): soundfile "
     "opens the file, seeks, reads (tuned), or reads it whole and slices (documented); F: WeightedRandomSampler."

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tools.bench.systems.contract import SOURCES, Batch, Job, PackJob
 from tools.bench.systems.cutting import collated, place
 
-REQUIREMENTS = ("lhotse>=1.33", "torch", "numpy", "soundfile", "smart_open[s3]")
+REQUIREMENTS = ("lhotse==1.33.0", "torch==2.13.0", "numpy", "soundfile", "smart_open[s3]")
 SETTINGS = (
     "CutSet.to_shar(fields={'recording': 'flac'}), which encodes anew; from_shar(shuffle_shards=True).repeat(), "
     "DynamicCutSampler(max_cuts=32, shuffle=True, shuffle_buffer_size=100, tracks 8), a Dataset that truncates "

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tools.bench.systems.contract import SOURCES, Batch, Job, PackJob
 from tools.bench.systems.cutting import collated, sample
 
-REQUIREMENTS = ("webdataset>=1.0", "torch", "numpy", "soundfile", "s3fs")
+REQUIREMENTS = ("webdataset==1.0.2", "torch==2.13.0", "numpy", "soundfile", "s3fs")
 SETTINGS = (
     "ShardWriter(maxsize=64 MB); WebDataset(urls, shardshuffle=100).shuffle(100).map(decode).batched(32), endless"
     " with repeat(), through WebLoader(num_workers=2) where there are workers; F: RandomMix. Its docs shuffle up "
