@@ -21,8 +21,9 @@ SETTINGS = (
     "save_to_disk(max_shard_size=64 MB), binary column; DataLoader(load_from_disk, shuffle=True), decoding in "
     "collate_fn with soundfile, as for all peers, where its Audio feature has torchcodec; tuned: rows as Arrow "
     "tables, of which soundfile reads the mapped member in place, without a copy. Tracks are repeated 64 x in a "
-    "pass. F: interleave_datasets. S3, tuned: load_dataset(parquet, streaming=True).shuffle(buffer_size=100; tracks "
-    "16); cached: load_dataset(parquet), which downloads and converts all. E: to_iterable_dataset, state_dict."
+    "pass. F: interleave_datasets. S3, tuned: load_dataset(parquet, streaming=True, row groups of 8 "
+    "MB).shuffle(buffer_size=100; tracks 16); cached: load_dataset(parquet), which downloads and converts all. E: "
+    "to_iterable_dataset, state_dict."
 )
 VARIANTS = {
     "documented": {"A": (0, 2), "B": (0,)},
@@ -45,6 +46,7 @@ CACHES = ("tuned, cached",)
 REPEATS = 64  # of each track in a pass: there are few, and a loader is not to be begun anew after each batch
 BUFFER, BUFFER_TRACKS = 100, 16  # samples, of what is streamed; of tracks fewer, as whole recordings lie in it
 SHARD_BYTES = 64_000_000  # so that workers have shards to share: the default is 500 MB
+GROUP_BYTES = 8_000_000  # of a row group, of which those of ten shards are in memory at once: the default is 100 MB
 FEATURES = datasets.Features({"key": datasets.Value("string"), "audio": datasets.Value("large_binary")})
 
 
@@ -154,10 +156,11 @@ def _cut(rows: Sequence[Any], job: Job) -> Batch:
 def _write_parquet(target: Path, count: int) -> None:
     """Write what is in Arrow files as Parquet shards."""
     table = datasets.load_from_disk(str(target / "arrow"))
+    rows = max(1, len(table) * GROUP_BYTES // (count * SHARD_BYTES))
     (target / "parquet").mkdir()
     for number in range(count):
         shard = table.shard(count, number, contiguous=True)
-        shard.to_parquet(str(target / "parquet" / f"{number:05d}.parquet"))
+        shard.to_parquet(str(target / "parquet" / f"{number:05d}.parquet"), batch_size=rows)
 
 
 def _from_generator(

@@ -20,8 +20,9 @@ REQUIREMENTS = ("mosaicml-streaming==0.13.0", "torch==2.13.0", "numpy", "soundfi
 SETTINGS = (
     "MDSWriter(columns str and bytes, 64 MB shards, its default), StreamingDataset(shuffle=True, py1e, batch_size) "
     "whose __getitem__ decodes, StreamingDataLoader, all else at its defaults. Tracks: Stream(repeat=64), as a pass "
-    "over few is soon done. F: Stream(proportion). S3: remote and an empty local, S3_ENDPOINT_URL; D: one MDSWriter "
-    "in each process, merge_index, as its guide to parallel conversion has it."
+    "over few is soon done. F: Stream(proportion). S3: remote and an empty local, S3_ENDPOINT_URL; with workers its "
+    "client is dropped before they are forked, as sharing its connection stores wrong bytes. D: one MDSWriter in "
+    "each process, merge_index, as its guide to parallel conversion has it."
 )
 VARIANTS = {
     "documented": {"A": (0, 2), "B": (0,)},
@@ -105,6 +106,9 @@ def _write_part(out: Path, paths: list[Path]) -> None:
 def _loader(job: Job) -> StreamingDataLoader:
     clean_stale_shared_memory()
     dataset = Recordings(job, **_source(job))
+    for stream in dataset.streams if job.workers else ():
+        # Else forked workers share the connection by which the index came, get each other's bytes, and store them.
+        stream._downloader.clean_up()
     return StreamingDataLoader(
         dataset,
         batch_size=job.batch,
