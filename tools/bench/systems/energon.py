@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import multistorageclient
 import webdataset
 from megatron.energon import (
     Cooker,
@@ -35,8 +36,8 @@ SETTINGS = (
     "TaskEncoder, get_loader; shuffle_buffer_size=max_samples_per_sequence=100 as in its quickstart, 16 for tracks, "
     "which it keeps whole; F: MetadatasetV2 blend. documented draws under @stateless(restore_seeds=True), which "
     "keeps and seeds all generators for each sample; tuned seeds one. S3: its Multi-Storage Client with that one's "
-    "cache on (lines of 64 MB, its default): without it each tar is kept in memory whole. E: get_savable_loader, "
-    "repeat=False."
+    "cache on (lines of 64 MB, its default): without it each tar is kept in memory whole; its connections are "
+    "closed before workers are forked, as sharing them stores wrong bytes. E: get_savable_loader, repeat=False."
 )
 VARIANTS = {
     "documented": {"A": (0, 2), "B": (0,)},
@@ -145,7 +146,11 @@ def build(source: Path, target: Path, dataset: str) -> None:
 
 def batches(job: Job) -> Iterator[Batch]:
     """Give batches without end, as energon does by itself."""
-    return iter(get_loader(_dataset(job)))
+    loader = get_loader(_dataset(job))
+    if job.cache is not None:
+        # Else forked workers share the connections by which the index came, get each other's bytes, and store them.
+        multistorageclient.resolve_storage_client("msc://bench")[0]._delegate._storage_provider._s3_client.close()
+    yield from loader
 
 
 def epoch(job: Job, state: bytes | None) -> tuple[Iterator[Batch], Callable[[], bytes]]:
