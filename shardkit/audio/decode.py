@@ -225,7 +225,7 @@ def _frame_bytes(facts: AudioFacts) -> int:
 def _decode_flac(member: AudioMember, part: memoryview, start: int, stop: int, needed: Needed) -> pcm.Native:
     facts, table = member.facts, member.seek_table
     if table is None and stop - start == facts.frames and facts.bit_depth is not None:
-        return decode_stream(part, facts.channels, facts.frames, facts.bit_depth)
+        return decode_stream(part, facts.channels, facts.frames, facts.bit_depth, for_now=True)
     if table is None:
         table = SeekTable.of(flac.scan(part))
         lo, hi, first, after = table.span(start, stop)
@@ -246,6 +246,6 @@ def _decode_flac(member: AudioMember, part: memoryview, start: int, stop: int, n
     try:
         # All samples of these frames are asked for, the last one's surplus too: only then a short count betrays a bad
         # frame.
-        return decode_frames(part, info, after - first)[start - first : stop - first]
+        return decode_frames(part, info, after - first, for_now=True)[start - first : stop - first]
     except AudioError as err:
         raise AudioError(f"samples {first} to {after} at bytes {lo} to {hi}: {err}") from err

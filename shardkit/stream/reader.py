@@ -159,7 +159,9 @@ def start_reading(
     jobs += [workers.submit(_fill, join, buffers, fetcher) for join in joins if not join.tar.is_local]
     jobs += [workers.submit(_run_all, share) for share in _shares(near, 2 * workers.limit)]
     local = [join for join in joins if join.tar.is_local]
-    number = min(2 * workers.limit, 1 + sum(join.hi - join.lo for join in local) // SHARE)
+    num_bytes = sum(join.hi - join.lo for join in local)
+    number = min(2 * workers.limit, 1 + num_bytes // SHARE)
+    workers.take_turns(len(local) == len(joins) and not tasks and num_bytes < SHARE)
     return jobs + [workers.submit(_fill_all, share, buffers, fetcher) for share in _shares(local, number)]
 
 

@@ -90,6 +90,7 @@ class Workers:
         self._lock = threading.Lock()
         self._jobs: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._running = 0
+        self._turns = False
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +106,13 @@ class Workers:
     @property
     def limit(self) -> int:
         """How many jobs may run at once."""
+        if self._turns:
+            return 1
         return self._pace.limit if isinstance(self._pace, Pace) else self._pace
+
+    def take_turns(self, wanted: bool) -> None:
+        """Have jobs run one at a time, or not: those that are mostly Python only wait for each other's lock."""
+        self._turns = wanted
 
     def submit(self, run: Callable[..., T], *arguments: Any) -> "Future[T]":
         """Have ``run(*arguments)`` called on a thread, and return what will hold its result."""
