@@ -10,7 +10,7 @@ import soundfile as sf
 
 from shardkit.audio.decode import AudioMember, byte_range, decode, decode_pcm
 from shardkit.audio.flac import scan
-from shardkit.audio.flac_decode import _decode_and_copy, _decode_into_buffer
+from shardkit.audio.flac_decode import _decode_and_copy, _decode_into, decode_stream
 from shardkit.audio.pcm import to_float32
 from shardkit.audio.probe import inspect, probe
 from shardkit.audio.seektable import SeekTable
@@ -135,7 +135,7 @@ def test_both_ways_into_dr_flac_agree(flac_stream):
     values = np.random.default_rng(0).integers(-500, 500, (300, 2))
     for bit_depth, dtype in ((16, np.int16), (24, np.int32)):
         data = flac_stream([values[:200], values[200:]], bit_depth=bit_depth)
-        one = _decode_into_buffer(data, 2, 300, dtype)
+        one = _decode_into(np.empty((300, 2), dtype), data)
         other = _decode_and_copy(data, 2, 300, dtype)
         assert one.dtype == other.dtype == dtype
         assert np.array_equal(one, other)
@@ -143,3 +143,16 @@ def test_both_ways_into_dr_flac_agree(flac_stream):
 
 def test_doubles_beyond_float32_become_infinite_without_a_warning():
     assert np.isinf(to_float32(np.array([[1e300]]))).all()
+
+
+def test_a_block_for_now_is_taken_by_the_next_and_others_are_not(encode, tone):
+    first, second = (encode(tone(9000, 2, 8000, seed), 8000, "FLAC", "PCM_16") for seed in (1, 2))
+    kept, for_now = decode_stream(first, 2, 9000, 16), decode_stream(first, 2, 9000, 16, for_now=True)
+    np.testing.assert_array_equal(kept, for_now)
+    again = decode_stream(second, 2, 9000, 16, for_now=True)
+    assert np.shares_memory(for_now, again)
+    assert not np.shares_memory(kept, again)
+    np.testing.assert_array_equal(kept, decode_stream(first, 2, 9000, 16))
+    samples = [decode(inspect(data), data, 0, 10, 8000) for data in (first, second)]
+    assert not np.shares_memory(*samples)
+    np.testing.assert_array_equal(samples[0][0] * 32768, kept[10:8000, 0])
