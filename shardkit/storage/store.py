@@ -82,12 +82,8 @@ def read_range(
     if start == stop:
         return b""
     started = time.perf_counter()
-    try:
+    with _explained(location, "read"):
         data = _backend(location).read_range(location, start, stop, expected_size)
-    except ShardkitError:
-        raise
-    except Exception as err:  # fsspec's backends share no base class of errors
-        raise explain(err, location, "read") from err
     seconds = time.perf_counter() - started
     add_request(location, len(data), seconds)
     if traffic is not None:
@@ -105,12 +101,8 @@ def read_ranges(
     For a few KB, what is done around a read takes longer than it: here that is done once.
     """
     started = time.perf_counter()
-    try:
+    with _explained(location, "read"):
         found = _LOCAL.read_ranges(location, ranges, expected_size)
-    except ShardkitError:
-        raise
-    except Exception as err:
-        raise explain(err, location, "read") from err
     seconds, total = time.perf_counter() - started, sum(map(len, found))
     add_request(location, total // len(ranges), seconds / len(ranges))
     if traffic is not None:
