@@ -154,14 +154,15 @@ def start_reading(
             else:
                 tasks.append((piece.tar, partial(_fill_shared, shared, index, piece, buffers, fetcher)))
     joins = joined(alone)
-    near = [task for tar, task in tasks if tar.is_local]
-    jobs += [workers.submit(task) for tar, task in tasks if not tar.is_local]
-    jobs += [workers.submit(_fill, join, buffers, fetcher) for join in joins if not join.tar.is_local]
-    jobs += [workers.submit(_run_all, share) for share in _shares(near, 2 * workers.limit)]
     local = [join for join in joins if join.tar.is_local]
     num_bytes = sum(join.hi - join.lo for join in local)
+    # First of all: a job that is handed over starts as many threads as there may be then.
+    workers.take_turns(num_bytes < SHARE and len(local) == len(joins) and not tasks)
+    jobs += [workers.submit(_fill, join, buffers, fetcher) for join in joins if not join.tar.is_local]
+    near = [task for tar, task in tasks if tar.is_local]
+    jobs += [workers.submit(task) for tar, task in tasks if not tar.is_local]
+    jobs += [workers.submit(_run_all, share) for share in _shares(near, 2 * workers.limit)]
     number = min(2 * workers.limit, 1 + num_bytes // SHARE)
-    workers.take_turns(len(local) == len(joins) and not tasks and num_bytes < SHARE)
     return jobs + [workers.submit(_fill_all, share, buffers, fetcher) for share in _shares(local, number)]
 
 
