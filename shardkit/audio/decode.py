@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shardkit.audio import flac, pcm, whole
 from shardkit.audio.checks import CheckTable
 from shardkit.audio.facts import TABLED_CODECS, AudioFacts, reads_ranges
-from shardkit.audio.flac_decode import decode_frames, decode_stream
+from shardkit.audio.flac_decode import decode_mono, decode_stream, stream_of
 from shardkit.audio.flac_header import begins_frame
 from shardkit.audio.flac_trim import only_frames
 from shardkit.audio.points import PointTable
@@ -159,6 +159,15 @@ def decode_into(
         AudioError: As ``decode``, or int16 can't hold what was recorded.
         InputError, FormatError: As ``decode``.
     """
+    facts = member.facts
+    if facts.codec == "flac" and facts.channels == 1 and out.dtype == np.float32 and out.flags.c_contiguous:
+        needed = needed_for(member, start, stop) if needed is None else needed
+        held = _flac_stream(member, _part(data, data_start, start, stop, needed), start, stop, needed)
+        try:
+            decode_mono(held.stream, held.after - held.first, start - held.first, out[0])
+        except AudioError as err:
+            raise held.explained(err, needed) from err
+        return
     block = _decode_native(member, data, data_start, start, stop, needed)
     if out.dtype == np.int16:
         pcm.to_int16(block, out)
@@ -191,13 +200,7 @@ def _decode_native(
 ) -> pcm.Native:
     if needed is None:
         needed = needed_for(member, start, stop)
-    lo, hi = needed.lo, needed.hi
-    if not data_start <= lo or data_start + len(data) < hi:
-        raise AudioError(
-            f"samples {start} to {stop} need bytes {lo} to {hi}, "
-            f"got {data_start} to {data_start + len(data)}: truncated?"
-        )
-    part = memoryview(data)[lo - data_start : hi - data_start]
+    part = _part(data, data_start, start, stop, needed)
     facts, table = member.facts, member.seek_table
     if facts.codec == "flac":
         return _decode_flac(member, part, start, stop, needed)
@@ -206,6 +209,17 @@ def _decode_native(
     if member.reads_ranges:
         return _wav_samples(member, part, start, stop, needed)
     return whole.read_span(data if len(part) == len(data) else part, facts, start, stop)
+
+
+def _part(data: bytes | memoryview, data_start: int, start: int, stop: int, needed: Needed) -> memoryview:
+    """Return of the bytes that were read those that are needed."""
+    lo, hi = needed.lo, needed.hi
+    if not data_start <= lo or data_start + len(data) < hi:
+        raise AudioError(
+            f"samples {start} to {stop} need bytes {lo} to {hi}, "
+            f"got {data_start} to {data_start + len(data)}: truncated?"
+        )
+    return memoryview(data)[lo - data_start : hi - data_start]
 
 
 def _wav_samples(member: AudioMember, part: memoryview, start: int, stop: int, needed: Needed) -> pcm.Native:
@@ -222,16 +236,40 @@ def _frame_bytes(facts: AudioFacts) -> int:
     return pcm.WIDTH[facts.sample_format] * facts.channels
 
 
+class _Held(NamedTuple):
+    """A FLAC stream, and the samples [first, after) of the member that are all it has."""
+
+    stream: bytes | memoryview
+    first: int
+    after: int
+
+    def explained(self, error: AudioError, needed: Needed) -> AudioError:
+        return AudioError(f"samples {self.first} to {self.after} at bytes {needed.lo} to {needed.hi}: {error}")
+
+
 def _decode_flac(member: AudioMember, part: memoryview, start: int, stop: int, needed: Needed) -> pcm.Native:
+    held, facts = _flac_stream(member, part, start, stop, needed), member.facts
+    first, after = held.first, held.after
+    try:
+        # All samples of these frames are asked for, the last one's surplus too: only then a short count betrays a bad
+        # frame.
+        block = decode_stream(held.stream, facts.channels, after - first, facts.bit_depth or 32, for_now=True)
+    except AudioError as err:
+        raise held.explained(err, needed) from err
+    return block[start - first : stop - first]
+
+
+def _flac_stream(member: AudioMember, part: memoryview, start: int, stop: int, needed: Needed) -> _Held:
+    """Return a stream of the frames that samples [start, stop) lie in; it may lie in memory that the next will take."""
     facts, table = member.facts, member.seek_table
     if table is None and stop - start == facts.frames and facts.bit_depth is not None:
-        return decode_stream(part, facts.channels, facts.frames, facts.bit_depth, for_now=True)
+        return _Held(part, 0, facts.frames)
     if table is None:
         table = SeekTable.of(flac.scan(part))
         lo, hi, first, after = table.span(start, stop)
         part = part[lo:hi]
     else:
-        lo, hi, first, after = needed
+        lo, _, first, after = needed
     if not isinstance(table, SeekTable) or facts.bit_depth is None or table.frames != facts.frames:
         raise FormatError(
             f"FLAC of {facts.frames} samples of {facts.bit_depth} bits, "
@@ -243,9 +281,4 @@ def _decode_flac(member: AudioMember, part: memoryview, start: int, stop: int, n
         raise AudioError(f"damaged: no FLAC frame of sample {first} at byte {lo}, or not the member that was indexed")
     if not table.variable:
         part, first, after = only_frames(part, info, (first, after), (start, stop))
-    try:
-        # All samples of these frames are asked for, the last one's surplus too: only then a short count betrays a bad
-        # frame.
-        return decode_frames(part, info, after - first, for_now=True)[start - first : stop - first]
-    except AudioError as err:
-        raise AudioError(f"samples {first} to {after} at bytes {lo} to {hi}: {err}") from err
+    return _Held(stream_of(part, info, after - first), first, after)

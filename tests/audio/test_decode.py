@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from shardkit.audio.decode import AudioMember, byte_range, decode, decode_pcm
+from shardkit.audio.decode import AudioMember, byte_range, decode, decode_into, decode_pcm
 from shardkit.audio.flac import scan
 from shardkit.audio.flac_decode import _decode_and_copy, _decode_into, decode_stream
 from shardkit.audio.pcm import to_float32
@@ -156,3 +156,40 @@ def test_a_block_for_now_is_taken_by_the_next_and_others_are_not(encode, tone):
     samples = [decode(inspect(data), data, 0, 10, 8000) for data in (first, second)]
     assert not np.shares_memory(*samples)
     np.testing.assert_array_equal(samples[0][0] * 32768, kept[10:8000, 0])
+
+
+@pytest.mark.parametrize("bit_depth", [16, 24])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_one_channel_is_decoded_right_into_its_place(encode, tone, bit_depth, is_whole):
+    data = encode(tone(30_000, 1, 8000), 8000, "FLAC", f"PCM_{bit_depth}")
+    member = inspect(data)
+    start, stop = (0, 30_000) if is_whole else (5001, 14_999)
+    if is_whole:
+        member = replace(member, seek_table=None)
+    place = np.full((3, 1, 15_000 if not is_whole else 30_001), 7.0, np.float32)
+    length = stop - start
+    decode_into(place[1][:, :length], member, data, 0, start, stop)
+    expected = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)[0].T
+    np.testing.assert_array_equal(place[1][:, :length], expected[:, start:stop])
+    assert (place[[0, 2]] == 7.0).all()
+    assert (place[1][:, length:] == 7.0).all()
+    apart = np.empty((1, 2 * length), np.float32)[:, ::2]  # samples that do not touch
+    decode_into(apart, member, data, 0, start, stop)
+    np.testing.assert_array_equal(apart, expected[:, start:stop])
+
+
+def test_damage_in_any_frame_shows_where_one_channel_is_decoded_in_place(encode, tone):
+    data = encode(tone(30_000, 1, 8000), 8000, "FLAC", "PCM_16")
+    member = inspect(data)
+    bounds = scan(data).frame_bytes
+    first, last = 5000 // 4096, 14_999 // 4096
+    for frame in range(first, last + 1):  # those before it, in it and behind what is wanted of the last one too
+        bad = bytearray(data)
+        bad[int(bounds[frame + 1]) - 12] ^= 0x10
+        for wanted in ((5001, 14_999), (first * 4096, (last + 1) * 4096), (last * 4096, last * 4096 + 1)):
+            out = np.empty((1, wanted[1] - wanted[0]), np.float32)
+            if wanted[0] // 4096 <= frame:
+                with pytest.raises(AudioError):
+                    decode_into(out, member, bytes(bad), 0, *wanted)
+            else:
+                decode_into(out, member, bytes(bad), 0, *wanted)
