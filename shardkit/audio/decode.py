@@ -25,7 +25,7 @@ from shardkit.audio.slices import read_slice
 from shardkit.core.errors import AudioError, FormatError, InputError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # as facts are
 class AudioMember:
     """What a reader knows of an audio member before it reads it.
 

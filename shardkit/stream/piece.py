@@ -25,35 +25,27 @@ SMALL_ARRAY = 16 * 1024  # bytes that are read whole rather than by rows: they c
 class Piece:
     """Bytes [lo, hi) of a tar that hold what a crop needs of one member.
 
-    ``source`` is the number of the stream's source that it is read for.
+    Attributes:
+        source: The number of the stream's source that it is read for.
+        catalog, field, row: Which member it is of.
+        shard: Number of the shard that holds it.
+        lo, hi: Its bytes.
+        is_whole: Whether it is the whole member.
     """
 
     source: int
     catalog: Catalog
     field: str
     row: int
+    shard: int
     lo: int
     hi: int
-
-    @property
-    def shard(self) -> int:
-        """The number of the shard that holds it."""
-        return int(self.catalog.shard_of_row[self.row])
+    is_whole: bool
 
     @property
     def tar(self) -> Location:
         """The tar that holds it."""
         return self.catalog.tars[self.shard]
-
-    @property
-    def offset(self) -> int:
-        """The member's first byte in the tar."""
-        return int(self.catalog.fields[self.field].offset[self.row])
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is the whole member."""
-        return self.hi - self.lo == int(self.catalog.fields[self.field].size[self.row])
 
     def whole(self) -> Self | None:
         """Return the piece with all bytes of the member, which need no seek table; None: there is none other."""
@@ -100,14 +92,15 @@ class AudioPiece(Piece):
             FormatError, InputError: What the index says of the member can't be.
         """
         columns = catalog.fields[field]
+        facts = columns.facts(row)
         # All of a member has a hash; a table is for parts of it. Of a WAV, nothing beside the samples is read.
-        is_whole = start == 0 and stop == columns.frames[row] and columns.codec(row) != "wav"
+        is_all = start == 0 and stop == facts.frames and facts.codec != "wav"
         try:
-            member = columns.member(row, with_table=not is_whole)
+            member = columns.member_of(row, facts, with_table=not is_all)
             needed = needed_for(member, start, stop)
         except FormatError as err:
             with located(catalog, field, row):
-                member = columns.member(row, with_table=False)
+                member = columns.member_of(row, facts, with_table=False)
                 needed = needed_for(member, start, stop)
             _LOG.warning(
                 "%s: its seek table is wrong (%s), so the whole member is read; run 'shardkit verify %s'",
@@ -115,14 +108,16 @@ class AudioPiece(Piece):
                 err,
                 catalog.location,
             )
-        offset = int(columns.offset[row])
+        offset, size = columns.place(row)
         return cls(
             source=source,
             catalog=catalog,
             field=field,
             row=row,
+            shard=catalog.shard(row),
             lo=offset + needed.lo,
             hi=offset + needed.hi,
+            is_whole=needed.hi - needed.lo == size,
             member=member,
             start=start,
             stop=stop,
@@ -133,21 +128,21 @@ class AudioPiece(Piece):
         """Return the piece with all bytes of the member; None where it has no seek table that could be wrong."""
         if self.is_whole or self.member.seek_table is None:
             return None
-        member = replace(self.member, seek_table=None)
+        member, offset = replace(self.member, seek_table=None), self.lo - self.needed.lo
         needed = needed_for(member, self.start, self.stop)
-        return replace(self, member=member, needed=needed, lo=self.offset, hi=self.offset + member.size)
+        return replace(self, member=member, needed=needed, lo=offset, hi=offset + member.size, is_whole=True)
 
     def value(self, data: bytes | memoryview) -> NDArray[np.float32]:
         """Return the samples, (channel, time); see ``Piece.value``."""
         self.check_whole(data)
         with located(self.catalog, self.field, self.row):
-            return decode(self.member, data, self.lo - self.offset, self.start, self.stop, self.needed)
+            return decode(self.member, data, self.needed.lo, self.start, self.stop, self.needed)
 
     def put(self, data: bytes | memoryview, out: NDArray[Any]) -> None:
         """Put the samples where they shall go, (channel, time) of float32 or int16; else as ``value``."""
         self.check_whole(data)
         try:
-            decode_into(out, self.member, data, self.lo - self.offset, self.start, self.stop, self.needed)
+            decode_into(out, self.member, data, self.needed.lo, self.start, self.stop, self.needed)
         except (AudioError, FormatError) as err:
             raise located_error(err, self.catalog, self.field, self.row) from err
 
@@ -200,24 +195,21 @@ def pieces_of(
         FormatError, InputError: What the index says of a member can't be.
     """
     pieces: list[Piece] = []
-    primary = catalog.fields[PRIMARY]
-    rate = int(primary.sample_rate[row])
+    rate = 0
     for field in fields:
         columns = catalog.fields.get(field)
-        if columns is None or not columns.present[row]:
+        if columns is None or not columns.has(row):
             continue
+        if field == PRIMARY:
+            pieces.append(AudioPiece.of(catalog, field, row, start, stop, source=source))
+            continue
+        rate = rate or int(catalog.fields[PRIMARY].sample_rate[row])
         if not columns.is_audio:
             pieces.append(_other_piece(catalog, columns, row, start / rate, stop / rate, source))
             continue
-        first, last = start, stop
-        if field != PRIMARY:
-            first, last = stem_bounds(
-                start,
-                stop,
-                rate=rate,
-                stem_rate=int(columns.sample_rate[row]),
-                stem_frames=int(columns.frames[row]),
-            )
+        first, last = stem_bounds(
+            start, stop, rate=rate, stem_rate=int(columns.sample_rate[row]), stem_frames=int(columns.frames[row])
+        )
         if first < last:
             pieces.append(AudioPiece.of(catalog, field, row, first, last, source=source))
     return pieces
@@ -225,8 +217,17 @@ def pieces_of(
 
 def whole_member(catalog: Catalog, field: str, row: int) -> ValuePiece:
     """Return the piece that is all of a member, whatever its kind."""
-    offset, size = int(catalog.fields[field].offset[row]), int(catalog.fields[field].size[row])
-    return ValuePiece(source=0, catalog=catalog, field=field, row=row, lo=offset, hi=offset + size)
+    offset, size = catalog.fields[field].place(row)
+    return ValuePiece(
+        source=0,
+        catalog=catalog,
+        field=field,
+        row=row,
+        shard=catalog.shard(row),
+        lo=offset,
+        hi=offset + size,
+        is_whole=True,
+    )
 
 
 def stem_bounds(start: int, stop: int, *, rate: int, stem_rate: int, stem_frames: int) -> tuple[int, int]:
@@ -258,7 +259,9 @@ def _other_piece(
         catalog=catalog,
         field=columns.name,
         row=row,
+        shard=whole.shard,
         lo=whole.lo + lo,
         hi=whole.lo + hi,
+        is_whole=hi - lo == whole.hi - whole.lo,
         layout=layout,
     )
