@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from shardkit.core.errors import AudioError, FormatError, NotFoundError
+from shardkit.core.errors import AudioError, FormatError, NotFoundError, ShardkitError
 from shardkit.core.ranges import Limits, coalesce
 from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.cost import cost_of
@@ -144,19 +144,26 @@ class Fetcher:
             AudioError, FormatError: The bytes are not what they should be.
         """
         try:
-            made = use(piece, data)
+            return use(piece, data)
         except (AudioError, FormatError) as err:
-            whole = piece.whole()
-            if whole is None:
-                raise
-            try:
-                made = use(whole, self.fetch(Join.of(0, whole)))
-            except (AudioError, FormatError, NotFoundError):
-                raise err from None
-            _LOG.warning("%s; the member itself is sound and was read whole: its seek table is wrong", err)
-        if self._counts is not None:
-            self._counts[piece.source].used.add(piece.hi - piece.lo)
+            return self.deliver_whole(piece, use, err)
+
+    def deliver_whole(self, piece: Piece, use: Callable[[Piece, memoryview], T], error: ShardkitError) -> T:
+        """Return what ``use`` makes of a piece's whole member, after an error of the piece; see ``deliver``."""
+        whole = piece.whole()
+        if whole is None:
+            raise error
+        try:
+            made = use(whole, self.fetch(Join.of(0, whole)))
+        except (AudioError, FormatError, NotFoundError):
+            raise error from None
+        _LOG.warning("%s; the member itself is sound and was read whole: its seek table is wrong", error)
         return made
+
+    def count_used(self, source: int, num_bytes: int) -> None:
+        """Count the bytes of what was delivered from a source."""
+        if self._counts is not None:
+            self._counts[source].used.add(num_bytes)
 
 
 def read_member(catalog: Catalog, field: str, row: int) -> bytes:

@@ -89,10 +89,13 @@ class Buffers:
             self.values[piece.field][index] = piece.value(data)
 
     def _put_audio(self, target: NDArray[Any], piece: AudioPiece, data: memoryview) -> None:
-        facts, length = piece.member.facts, piece.stop - piece.start
-        if facts.sample_rate == self.sample_rate and facts.channels == len(target) and length <= target.shape[1]:
-            piece.put(data, target[:, :length])
-            target[:, length:] = 0
+        facts, length, (channels, room) = piece.member.facts, piece.stop - piece.start, target.shape
+        if facts.sample_rate == self.sample_rate and facts.channels == channels and length <= room:
+            if length == room:
+                piece.put(data, target)
+            else:
+                piece.put(data, target[:, :length])
+                target[:, length:] = 0
             return
         samples = mix_channels(piece.value(data), len(target))
         if facts.sample_rate != self.sample_rate:
@@ -188,8 +191,7 @@ def _fill_all(joins: Sequence[Join], buffers: Buffers, fetcher: Fetcher) -> Faul
             except SAMPLE_FAULTS:
                 pass  # each is read alone, and the one that can't be is reported
             else:
-                for join, data in zip(run, found, strict=True):
-                    faults += _put_all(join, data, buffers, fetcher)
+                faults += _put_all(run, found, buffers, fetcher)
                 continue
         for join in run:
             faults += _fill(join, buffers, fetcher)
@@ -205,15 +207,7 @@ def _fill(join: Join, buffers: Buffers, fetcher: Fetcher) -> Faults:
             return [(index, piece.explained(err))]
         # Where those that a piece was joined with can't be read, it may be there.
         return [fault for index, piece in join.pieces for fault in _fill(Join.of(index, piece), buffers, fetcher)]
-    return _put_all(join, data, buffers, fetcher)
-
-
-def _put_all(join: Join, data: memoryview, buffers: Buffers, fetcher: Fetcher) -> Faults:
-    return [
-        fault
-        for index, piece in join.pieces
-        for fault in _put(index, piece, join.slice_of(piece, data), buffers, fetcher)
-    ]
+    return _put_all([join], [data], buffers, fetcher)
 
 
 def _fill_shared(shared: SharedRead, index: int, piece: Piece, buffers: Buffers, fetcher: Fetcher) -> Faults:
@@ -221,15 +215,28 @@ def _fill_shared(shared: SharedRead, index: int, piece: Piece, buffers: Buffers,
         data = shared.bytes_of(piece)
     except SAMPLE_FAULTS:
         return _fill(Join.of(index, piece), buffers, fetcher)
-    return _put(index, piece, data, buffers, fetcher)
+    return _put_all([Join.of(index, piece)], [data], buffers, fetcher)
 
 
-def _put(index: int, piece: Piece, data: memoryview, buffers: Buffers, fetcher: Fetcher) -> Faults:
-    try:
-        fetcher.deliver(piece, data, partial(buffers.put, index))
-    except SAMPLE_FAULTS as err:
-        return [(index, err)]
-    return []
+def _put_all(joins: Sequence[Join], found: Sequence[memoryview], buffers: Buffers, fetcher: Fetcher) -> Faults:
+    """Put what joins of one catalog hold into the buffers."""
+    faults: Faults = []
+    used: dict[int, int] = {}  # bytes, by source
+    for join, data in zip(joins, found, strict=True):
+        for index, piece in join.pieces:
+            part = data if len(join.pieces) == 1 else join.slice_of(piece, data)
+            try:
+                buffers.put(index, piece, part)
+            except SAMPLE_FAULTS as err:
+                try:
+                    fetcher.deliver_whole(piece, partial(buffers.put, index), err)
+                except SAMPLE_FAULTS as still:
+                    faults.append((index, still))
+                    continue
+            used[piece.source] = used.get(piece.source, 0) + piece.hi - piece.lo
+    for source, num_bytes in used.items():
+        fetcher.count_used(source, num_bytes)
+    return faults
 
 
 def _done(faults: Faults) -> Future[Faults]:
