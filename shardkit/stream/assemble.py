@@ -208,9 +208,8 @@ class Assembler:
         crop_s = self._options.crop_s
         longest = int(lengths.max()) if crop_s is None else round(crop_s * rate)
         shape = (count, self._options.channels, longest)
-        # Not cleared: each part is written once, by what is read into it or as the silence beside that. Batches of
-        # whole samples are of many shapes, none of which would be asked for again.
-        empty = np.empty if crop_s is None else self._pool.empty
+        # Not cleared: each part is written once, by what is read into it or as the silence beside that.
+        empty = self._pool.empty
         return Buffers(
             audio={name: empty(shape, self._options.dtype) for name in (PRIMARY, *self.audio_fields)},
             arrays={name: empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},
@@ -223,12 +222,13 @@ class Assembler:
         """Return the samples that a draw delivers."""
         if draw is None:
             return 0
-        return num_resampled(draw.stop - draw.start, self._rate(draw), self._options.sample_rate)
+        length, rate = draw.stop - draw.start, self._rate(draw)
+        return length if rate == self._options.sample_rate else num_resampled(length, rate, self._options.sample_rate)
 
     def _labels(self, draws: Sequence[Draw | None]) -> NDArray[np.float32]:
         labels = np.zeros((len(draws), len(self.labels)), dtype=np.float32)
         for index, draw in enumerate(draws):
-            if draw is not None:
+            if draw is not None and self.labels:
                 self._label_rows[draw.source].fill(draw.row, labels[index])
         return labels
 
@@ -257,7 +257,7 @@ class Assembler:
         return present
 
     def _rate(self, draw: Draw) -> int:
-        return int(self._sources[draw.source].catalog.fields[PRIMARY].sample_rate[draw.row])
+        return self._sources[draw.source].catalog.fields[PRIMARY].rate(draw.row)
 
 
 def _metadata_columns(sources: Sequence[Source], name: str) -> list[Any]:

@@ -109,6 +109,10 @@ class FieldColumns:
         columns = (self.sample_rate, self.channels, self.frames, self.bit_depth, self._data_offset)
         return self._codec, _Words(self._column("sample_format")), [column.data for column in columns]
 
+    def rate(self, row: int) -> int:
+        """Return the stored rate of an audio member, in Hz."""
+        return self._facts[2][0][row]
+
     def codec(self, row: int) -> str:
         """Return the codec of an audio member."""
         return self._codec.of(row)  # type: ignore[no-any-return]

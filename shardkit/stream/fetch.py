@@ -8,7 +8,6 @@ whole blocks of neighbours where they are dear.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -65,32 +64,44 @@ class Join:
 def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
     """Return what to read for some pieces, tar by tar: those between which little lies are read together."""
     by_tar: dict[tuple[int, int], list[tuple[int, Piece]]] = {}
-    for number, piece in pieces:
-        by_tar.setdefault((id(piece.catalog), piece.shard), []).append((number, piece))
+    for asked in pieces:
+        piece = asked[1]
+        key = id(piece.catalog), piece.shard
+        listed = by_tar.get(key)
+        if listed is None:
+            by_tar[key] = [asked]
+        else:
+            listed.append(asked)
     joins = []
     for listed in by_tar.values():
-        first = Join.of(*listed[0])
-        max_gap = _gap_worth_a_request(first.tar)
-        if _all_apart(listed, max(max_gap, FREE_GAP)):
-            joins += [Join.of(number, piece) for number, piece in listed]
+        catalog, shard = listed[0][1].catalog, listed[0][1].shard
+        max_gap = _gap_worth_a_request(catalog.tars[shard])
+        bounds = [(piece.lo, piece.hi) for _, piece in listed]
+        if _all_apart(bounds, max(max_gap, FREE_GAP)):
+            joins += [Join(catalog, shard, lo, hi, [asked]) for asked, (lo, hi) in zip(listed, bounds, strict=True)]
             continue
+        starts, stops = np.array(bounds).T
         merged = coalesce(
-            np.array([piece.lo for _, piece in listed]),
-            np.array([piece.hi for _, piece in listed]),
+            starts,
+            stops,
             Limits(free_gap=FREE_GAP, max_gap=max_gap, max_waste=MAX_WASTE, max_size=MAX_READ),
         )
-        bounds = zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)
-        of_tar = [Join(first.catalog, first.shard, lo, hi, []) for lo, hi in bounds]
+        found = zip(merged.starts.tolist(), merged.stops.tolist(), strict=True)
+        of_tar = [Join(catalog, shard, lo, hi, []) for lo, hi in found]
         for asked, group in zip(listed, merged.group_of.tolist(), strict=True):
             of_tar[group].pieces.append(asked)
         joins += of_tar
     return joins
 
 
-def _all_apart(pieces: Sequence[tuple[int, Piece]], gap: int) -> bool:
-    """Return whether more than so many bytes lie between any two pieces of a tar: then none are joined."""
-    bounds = sorted((piece.lo, piece.hi) for _, piece in pieces)
-    return all(after[0] - before[1] > gap for before, after in pairwise(bounds))
+def _all_apart(bounds: Sequence[tuple[int, int]], gap: int) -> bool:
+    """Return whether more than so many bytes lie between any two stretches: then none are joined."""
+    reached = -gap
+    for start, stop in sorted(bounds):
+        if start - reached <= gap:
+            return False
+        reached = stop
+    return True
 
 
 def _gap_worth_a_request(tar: Location) -> int:

@@ -203,12 +203,12 @@ def pieces_of(
         if field == PRIMARY:
             pieces.append(AudioPiece.of(catalog, field, row, start, stop, source=source))
             continue
-        rate = rate or int(catalog.fields[PRIMARY].sample_rate[row])
+        rate = rate or catalog.fields[PRIMARY].rate(row)
         if not columns.is_audio:
             pieces.append(_other_piece(catalog, columns, row, start / rate, stop / rate, source))
             continue
         first, last = stem_bounds(
-            start, stop, rate=rate, stem_rate=int(columns.sample_rate[row]), stem_frames=int(columns.frames[row])
+            start, stop, rate=rate, stem_rate=columns.rate(row), stem_frames=int(columns.frames[row])
         )
         if first < last:
             pieces.append(AudioPiece.of(catalog, field, row, first, last, source=source))

@@ -55,11 +55,33 @@ def test_nor_one_that_a_tensor_was_made_of():
     assert pool.empty(SHAPE, np.float32).ctypes.data != shared.data_ptr()
 
 
-def test_other_shapes_and_types_are_other_arrays():
+def test_arrays_of_many_shapes_and_types_share_no_memory_while_they_are_held():
     pool = ArrayPool()
-    addresses = {pool.empty(SHAPE, np.float32).ctypes.data, pool.empty((3, 4), np.float32).ctypes.data}
-    addresses.add(pool.empty(SHAPE, np.int32).ctypes.data)
-    assert len(addresses) == 3
+    held = [pool.empty(shape, dtype) for shape in (SHAPE, (3, 4), (5,), (0, 2)) for dtype in (np.float32, np.int16)]
+    for number, array in enumerate(held):
+        array[...] = number
+    for number, array in enumerate(held):
+        assert (array == number).all()
+        assert array.flags.writeable
+        assert array.flags.c_contiguous
+
+
+def test_a_block_serves_for_less_but_not_for_much_less():
+    pool = ArrayPool()
+    address = pool.empty((100,), np.float32).ctypes.data
+    assert pool.empty((60,), np.float32).ctypes.data == address
+    kept = pool.empty((20,), np.float32)
+    assert kept.base is not None
+    assert kept.base.nbytes == kept.nbytes
+
+
+def test_blocks_of_sizes_that_nobody_asks_for_again_do_not_add_up():
+    pool = ArrayPool()
+    held = [pool.empty((1000,), np.float32)]
+    for size in range(1, 10_000, 7):
+        pool.empty((size,), np.float32)
+    assert len(pool._handed_out) == 2
+    assert sum(block.nbytes for block in pool._handed_out) <= held[0].nbytes + 2 * 40_000
 
 
 def test_a_pickled_pool_is_empty():
