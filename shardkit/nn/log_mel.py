@@ -20,6 +20,10 @@ from shardkit.core.checks import checked_whole
 from shardkit.core.errors import InputError
 from shardkit.nn.mel import MelScale, mel_filters
 
+# Values of windowed frames that each thread of a CPU works on at once. What lies between the steps then fits its caches
+# and is memory that the process has already: a batch in one piece takes four times as long, mostly in page faults.
+_AT_ONCE = 1 << 20
+
 
 class LogMel(nn.Module):
     """Log-mel energies of audio.
@@ -126,13 +130,25 @@ def log_mel(audio: Tensor, *, window: Tensor, filters: Tensor, hop_length: int, 
         raise InputError(f"log-mel in {window.dtype} would lose the quiet bands; keep this module in float32")
     num_batch, num_channels, time = audio.shape
     n_fft, num_frames = len(window), -(-time // hop_length)
+    rows = num_batch * num_channels
+    if rows == 0:  # which torch.stft does not take
+        return audio.new_empty((num_batch, num_channels, len(filters), num_frames), dtype=window.dtype)
+    if audio.device.type == "cpu":
+        rows = max(1, torch.get_num_threads() * _AT_ONCE // max(1, num_frames * n_fft))
     with torch.autocast(audio.device.type, enabled=False):
         samples = audio.to(window.dtype).reshape(num_batch * num_channels, time)
         samples = nn.functional.pad(samples, (0, max(0, n_fft // 2 + 1 - time)))
-        spectrum = torch.stft(samples, n_fft, hop_length, window=window, center=True, return_complex=True)
-        power = torch.view_as_real(spectrum[..., :num_frames]).square().sum(dim=-1)
-        energies = (filters @ power).clamp(min=floor).log()
+        parts = (_power(part, window, hop_length, num_frames) for part in torch.split(samples, rows))
+        energies = torch.cat([(filters @ power).clamp(min=floor).log() for power in parts])
     return energies.reshape(num_batch, num_channels, len(filters), num_frames)
+
+
+def _power(samples: Tensor, window: Tensor, hop_length: int, num_frames: int) -> Tensor:
+    """Return the power spectra of samples, (row, time), as (row, bin, frame)."""
+    spectrum = torch.stft(samples, len(window), hop_length, window=window, center=True, return_complex=True)
+    # stft gives a view whose bins lie side by side in memory. A sum over the last axis of two takes twice as long.
+    real, imaginary = torch.view_as_real(spectrum[..., :num_frames].transpose(-1, -2)).unbind(-1)
+    return real.square().addcmul(imaginary, imaginary).transpose(-1, -2)
 
 
 def _centred_hann(win_length: int | None, n_fft: int) -> Tensor:

@@ -102,6 +102,21 @@ def test_items_and_channels_do_not_mix():
     torch.testing.assert_close(module(audio), torch.stack([torch.stack(row) for row in each]))
 
 
+@pytest.mark.parametrize("num_samples", [0, 1, 7])
+def test_a_batch_that_is_computed_in_parts_equals_its_items(num_samples):
+    audio = noise(num_samples, 2, 200_000).requires_grad_()
+    module = LogMel(sample_rate=44_100, n_fft=1024, hop_length=100, n_mels=32)  # two million values an item
+    features = module(audio)
+    assert features.shape == (num_samples, 2, 32, 2000)
+    for index in range(num_samples):
+        torch.testing.assert_close(features[index], module(audio[index : index + 1])[0], rtol=0, atol=1e-5)
+    if not num_samples:
+        return
+    features.sum().backward()
+    assert audio.grad is not None
+    assert (audio.grad.abs().amax(dim=-1) > 0).all()
+
+
 def test_computes_in_float32_under_autocast_and_of_half_input():
     module, audio = LogMel(sample_rate=16_000), noise(1, 1, 4_000)
     with torch.autocast("cpu", dtype=torch.bfloat16):
