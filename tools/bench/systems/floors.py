@@ -93,9 +93,14 @@ def read_flac(recording: Recording, start: int, stop: int, out: NDArray[np.float
     data = fetch(int(offsets[first]), int(offsets[after]))
     skipped, number = start - int(samples[first]), stop - int(samples[first])
     stream = b"".join([slice_header(info, int(samples[after] - samples[first])), data])
-    block = _block(number * info.channels)
     lib, ffi = miniaudio.lib, miniaudio.ffi
     decoder = lib.ma_dr_flac_open_memory(stream, len(stream), ffi.NULL)
+    if info.channels == 1:  # then floats can go where they shall be
+        lib.ma_dr_flac_read_pcm_frames_f32(decoder, skipped, ffi.NULL)
+        lib.ma_dr_flac_read_pcm_frames_f32(decoder, stop - start, ffi.from_buffer("float[]", out[0]))
+        lib.ma_dr_flac_close(decoder)
+        return
+    block = _block(number * info.channels)
     lib.ma_dr_flac_read_pcm_frames_s16(decoder, number, ffi.cast("ma_dr_flac_int16 *", ffi.from_buffer(block)))
     lib.ma_dr_flac_close(decoder)
     decoded = block[: number * info.channels].reshape(number, info.channels)
