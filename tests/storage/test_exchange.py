@@ -230,6 +230,15 @@ class TestKeptConnection:
         assert len(server.requests) == 3
         assert server.requests[0][0] == server.requests[1][0]  # over one connection
 
+    @pytest.mark.parametrize("told", [b"HTTP/1.1|Connection: close", b"HTTP/1.0|X-Odd: a"])
+    def test_connection_that_was_to_end_is_not_used_again(self, told: bytes) -> None:
+        version, line = told.split(b"|")
+        last = USUAL.replace(b"HTTP/1.1", version).replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n") + BODY
+        with scripted((USUAL + BODY,), (last,), (USUAL + BODY,)) as server:  # which does not close it
+            for _ in range(3):
+                assert get(locate(f"{server.url}/x")) == BODY
+        assert [number for number, _ in server.requests] == [0, 0, 1]
+
     @pytest.mark.parametrize("reply", [(b"SSH-2.0-x\r\n",), (b"",), (USUAL + BODY[:20], b"")])
     def test_answers_that_are_none_are_asked_again(self, reply: Reply) -> None:
         with scripted((USUAL + BODY,), reply, (USUAL + BODY,)) as server:
