@@ -24,6 +24,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shardkit.core.distinct import distinct
 from shardkit.core.errors import InputError
 from shardkit.core.mixture import LANES, SLOTS, Mixture, apportion
 from shardkit.core.random import check_seed, hash64, hash_int, key_of, uniform
@@ -150,7 +151,7 @@ class MixedOrder:
             return self._draw_in_stage(self._sequence.tables(0), positions)
         number = self._sequence.number_at(positions)
         drawn = np.empty((3, len(positions)), dtype=np.int64)
-        for index in np.unique(number).tolist():
+        for index in distinct(number):
             mine = number == index
             drawn[:, mine] = self._draw_in_stage(self._sequence.tables(index), positions[mine])
         return drawn[0], drawn[1], drawn[2]

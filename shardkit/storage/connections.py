@@ -6,16 +6,19 @@ fsspec client of the same location would do, see ``direct``.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
-from urllib3.util import make_headers, parse_url
+from urllib3.util import Url, make_headers, parse_url
 
 MAX_HOSTS = 64  # with virtual-hosted S3 each bucket is a host
+_WIRE = re.compile(r"[!-~]+", re.ASCII)  # nothing in a line of a request that could end it
+_USER_AGENT = f"python-urllib3/{version('urllib3')}"  # its own
 _SECRET = re.compile(r"(?i)([?&][^=&\s]*(?:sig|token|credential|secret|password|key)[^=&\s]*=)[^&\s'\"]+")
 
 
@@ -47,10 +50,14 @@ class Settings:
 
 
 class Target(NamedTuple):
-    """What a GET names: the connections to its host, and the path and query to ask for there."""
+    """What a GET names: the connections to its host, and the path and query to ask for there.
+
+    ``head``: the lines of such a request, all but the range.
+    """
 
     pool: HTTPConnectionPool
     path: str
+    head: bytes
 
 
 class Connections:
@@ -76,7 +83,8 @@ class Connections:
         if known is None:
             known = self._keep(key, _open(url, self._settings(url)))
         pool, absolute = known
-        return Target(pool, parsed._replace(fragment=None).url if absolute else parsed.request_uri)
+        path = parsed._replace(fragment=None).url if absolute else parsed.request_uri
+        return Target(pool, path, _head(path, _host_header(parsed), pool.proxy_headers if absolute else {}))
 
     def _keep(
         self, key: tuple[str, str, int | None], made: tuple[HTTPConnectionPool, bool]
@@ -85,6 +93,20 @@ class Connections:
             while len(self._pools) >= MAX_HOSTS:
                 del self._pools[next(iter(self._pools))]  # urllib3 closes it once no read uses it
             return self._pools.setdefault(key, made)
+
+
+def _head(path: str, host: str, more: Mapping[str, str]) -> bytes:
+    """Return the lines of a GET, ``path`` in the form that goes over the wire."""
+    if not _WIRE.fullmatch(path) or not _WIRE.fullmatch(host):
+        raise UnsuitableError
+    lines = {"Host": host, "Accept-Encoding": "identity", "User-Agent": _USER_AGENT, **more}
+    return "".join([f"GET {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in lines.items())]).encode()
+
+
+def _host_header(url: Url) -> str:
+    """Return what signatures cover: the port is in it where it is not the scheme's."""
+    usual = {"http": 80, "https": 443}.get(url.scheme or "http")
+    return f"{url.host}" if url.port in (None, usual) else f"{url.host}:{url.port}"
 
 
 def _open(url: str, settings: Settings) -> tuple[HTTPConnectionPool, bool]:

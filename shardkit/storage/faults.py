@@ -6,7 +6,7 @@ another. So a failure is judged by its marks, gathered along the chain of causes
 none of the clients installed. The first rule with one of the marks speaks.
 
 Sources: the error codes of Amazon S3's REST API; botocore.exceptions; aiohttp's client exceptions;
-urllib3.exceptions; errno(3).
+urllib3.exceptions; http.client; errno(3).
 """
 
 import errno

@@ -30,7 +30,7 @@ class Versions:
     def check(self, location: Location, expected_size: int, headers: Mapping[str, str]) -> None:
         """Raise CorruptDataError if an answer is from another version of the object than the first one was."""
         # A proxy that compresses on the way marks an ETag as weak; the bytes of a range it leaves alone.
-        version = headers.get("ETag", "").removeprefix("W/").strip('"') or headers.get("Last-Modified", "")
+        version = headers.get("etag", "").removeprefix("W/").strip('"') or headers.get("last-modified", "")
         key = (location.url, expected_size)
         first = self._seen.get(key)
         if first == version or not version:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from shardkit.core.distinct import distinct
 from shardkit.core.errors import InputError
 from shardkit.format.arrays import num_rows
 from shardkit.format.index import PRIMARY
@@ -51,13 +52,11 @@ def check_int16(sources: Sequence[Source], names: Sequence[str], *, sample_rate:
             if columns is None:
                 continue
             rows = source.view.rows[columns.present[source.view.rows]]
-            depths = np.unique(columns.bit_depth[rows])
-            found = [f"{depth} bits" if depth >= 0 else "floats or a lossy codec" for depth in depths.tolist()]
-            wrong = [
-                what for what, depth in zip(found, depths.tolist(), strict=True) if not 0 < depth <= MAX_INT16_BITS
-            ]
-            wrong += [f"{rate} Hz" for rate in np.unique(columns.sample_rate[rows]).tolist() if rate != sample_rate]
-            wrong += [f"{count} channels" for count in np.unique(columns.channels[rows]).tolist() if count != channels]
+            depths = distinct(columns.bit_depth[rows])
+            found = [f"{depth} bits" if depth >= 0 else "floats or a lossy codec" for depth in depths]
+            wrong = [what for what, depth in zip(found, depths, strict=True) if not 0 < depth <= MAX_INT16_BITS]
+            wrong += [f"{rate} Hz" for rate in distinct(columns.sample_rate[rows]) if rate != sample_rate]
+            wrong += [f"{count} channels" for count in distinct(columns.channels[rows]) if count != channels]
             if wrong:
                 raise InputError(
                     f"dtype='int16' delivers recordings of up to 16 bits as they are, but in source {source.name!r} "

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from shardkit.audio.resample import check_mix
 from shardkit.core.checks import checked_whole
 from shardkit.core.crops import NO_EVENTS, Crop, Recording
+from shardkit.core.distinct import distinct
 from shardkit.core.errors import AudioError, InputError, ShardkitError
 from shardkit.core.order import MixedOrder, OnePassOrder, substitute_rows
 from shardkit.core.random import hash_int, key_of, uniform
@@ -217,7 +218,7 @@ class Planner:
         views = range(self.views.count)
         chances = np.array([uniform(self._seed, positions, "crop", attempt + view * 2**16) for view in views]).T
         placed: list[tuple[Draw, ...] | None] = [None] * len(rows)
-        for source in np.unique(sources).tolist():
+        for source in distinct(sources):
             mine = np.flatnonzero(sources == source)
             found = self._sources[source].view.sections(rows[mine], passes=passes[mine], key=self._keys[source])
             columns = (array.tolist() for array in (mine, found.rows, found.starts, found.stops, chances[mine]))
@@ -293,7 +294,7 @@ def common_channels(sources: Sequence[Source], channels: int | None) -> int:
     if channels is not None:
         channels = checked_whole(channels, "channels", most=2**10)
         for source in sources:
-            for stored in np.unique(source.catalog.fields[PRIMARY].channels[source.view.rows]).tolist():
+            for stored in distinct(source.catalog.fields[PRIMARY].channels[source.view.rows]):
                 try:
                     check_mix(stored, channels)
                 except AudioError as err:
@@ -347,8 +348,7 @@ def _check_intervals(sources: Sequence[Source], crop: Crop) -> None:
 
 def _common(sources: Sequence[Source], column: str, unit: str) -> int:
     found: Mapping[str, list[int]] = {
-        source.name: np.unique(getattr(source.catalog.fields[PRIMARY], column)[source.view.rows]).tolist()
-        for source in sources
+        source.name: distinct(getattr(source.catalog.fields[PRIMARY], column)[source.view.rows]) for source in sources
     }
     values = {value for several in found.values() for value in several}
     if len(values) > 1:

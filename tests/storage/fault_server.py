@@ -39,6 +39,8 @@ class Request(NamedTuple):
     range: str
     port: int  # of the client, so one a connection
     proxy: str  # credentials for it
+    target: str  # as it was sent
+    headers: tuple[tuple[str, str], ...]  # all but the range, sorted by name
 
 
 class FaultServer(NamedTuple):
@@ -99,7 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
     def facts(self) -> Request:
         signed = "query" if "X-Amz-Signature=" in self.path else "header" if "Authorization" in self.headers else ""
         proxy = self.headers.get("Proxy-Authorization", "")
-        return Request(urlsplit(self.path).path, signed, self.headers.get("Range", ""), self.client_address[1], proxy)
+        port, asked = self.client_address[1], self.headers.get("Range", "")
+        headers = sorted((name, value) for name, value in self.headers.items() if name != "Range")
+        return Request(urlsplit(self.path).path, signed, asked, port, proxy, self.path, tuple(headers))
 
     def do_GET(self) -> None:
         how, size = self.manner(), len(self.content)

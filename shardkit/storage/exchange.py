@@ -1,0 +1,230 @@
+"""A GET of a range over connections that urllib3 opened: what follows the first request of each is done here.
+
+Opening (names, TLS, proxies, timeouts) and the first request of a connection are urllib3's. From then on, what it and
+``http.client`` do around the system calls takes 300 µs of processor time a request: a long signed URL is taken apart
+and put together again, all headers pass an e-mail parser. Here the request is a few bytes that were made once an
+object, and of the answer's head the few lines that matter are looked at.
+
+Only the usual answer is read here: a range, or a whole object, of a length that is told. Any other head is
+read by ``http.client`` and urllib3, from its first byte: refusals, chunks, folded or contradictory lines, old
+versions of HTTP. So there is one judge of what is odd, and it is theirs.
+"""
+
+import re
+from collections.abc import Mapping
+from http.client import HTTPResponse as StandardResponse
+from http.client import IncompleteRead
+from io import BufferedReader, RawIOBase
+from typing import Any, Protocol
+
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
+from urllib3.connection import HTTPConnection
+
+from shardkit.storage.connections import Target
+
+_FIRST = 16 * 1024  # bytes of the first read; a head is about 1 KB, and one that does not fit is no usual one
+_MOST = 1 << 20  # bytes of the others; memory for so many is there while some of them are received
+_STATUS = re.compile(r"HTTP/1\.1 (20[06])(?: ([^\r\n]*))?(?=\r\n|\Z)")
+_LINES = re.compile(r"(?:\r\n[!-9;-~]+:[^\r\n]*)*")  # none is folded, ends in another way, or has a name with spaces
+_WANTED = re.compile(
+    r"\n(content-length|content-range|content-encoding|transfer-encoding|connection|etag|last-modified):"
+    r"([^\r]*)",
+    re.ASCII | re.IGNORECASE,
+)
+_WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+_AS_IT_IS: dict[str, Any] = {"preload_content": False, "decode_content": False}
+_ONCE: dict[str, Any] = _AS_IT_IS | {
+    **{"redirect": False, "retries": False},
+    "assert_same_host": False,  # a proxy is asked for the URLs of others
+}
+
+
+class Answer(Protocol):
+    """What urllib3's responses are, as far as it is used here."""
+
+    status: int
+    reason: str | None
+
+    @property
+    def length_remaining(self) -> int | None:
+        """Bytes of the body that are still to be read; None: not known."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in lower case."""
+
+    def read(self, amt: int) -> bytes:
+        """Return the next bytes of the body; fewer only at its end."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def release_conn(self) -> None:
+        """Give the connection back, open or closed."""
+
+
+def ask(target: Target, start: int, stop: int) -> Answer:
+    """Ask for the bytes [start, stop) and return the answer, whose body is yet to be read.
+
+    Raises:
+        urllib3.exceptions.HTTPError, http.client.HTTPException, OSError: There is none.
+    """
+    connection = _idle(target.pool)
+    if connection is None:
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        return target.pool.urlopen("GET", target.path, headers=headers, **_ONCE)
+    try:
+        connection.sock.sendall(b"%bRange: bytes=%d-%d\r\n\r\n" % (target.head, start, stop - 1))
+        received = connection.sock.recv(_FIRST)
+        head, end, rest = received.partition(b"\r\n\r\n")
+        found = parse_head(head.decode("latin-1")) if end else None
+        if found is None:
+            return _other_answer(target.pool, connection, received)
+        return UsualAnswer(target.pool, connection, *found, rest)
+    except BaseException:
+        connection.close()
+        _give_back(target.pool, connection)
+        raise
+
+
+class UsualAnswer:
+    """An answer whose head was read here; ``rest`` is what came with it of the body."""
+
+    def __init__(
+        self,
+        pool: HTTPConnectionPool,
+        connection: HTTPConnection,
+        status: int,
+        reason: str | None,
+        headers: dict[str, str],
+        rest: bytes,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.length_remaining = int(headers["content-length"])
+        self._pool = pool
+        self._connection = connection
+        self._rest = rest
+
+    def read(self, amt: int) -> bytes:
+        """Return the next bytes of the body; fewer only at its end.
+
+        Raises:
+            IncompleteRead: The connection was closed before it.
+            OSError: It broke, or nothing came in time.
+        """
+        wanted = min(amt, self.length_remaining)
+        parts = [self._rest[:wanted]]
+        self._rest = self._rest[wanted:]
+        missing = wanted - len(parts[0])
+        while missing:
+            part = self._connection.sock.recv(min(missing, _MOST))
+            if not part:
+                raise IncompleteRead(b"".join(parts), missing)
+            parts.append(part)
+            missing -= len(part)
+        self.length_remaining -= wanted
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def release_conn(self) -> None:
+        """Give the connection back, open or closed."""
+        _give_back(self._pool, self._connection)
+
+
+def parse_head(text: str) -> tuple[int, str | None, dict[str, str]] | None:
+    """Return status, reason and the headers that matter of an answer's head, without the empty line that ends it.
+
+    None: http.client must read it. It is no 200 or 206, its body's length is not told by a Content-Length alone, the
+    connection ends with it, or a line that matters is there twice or is none that HTTP/1.1 has today.
+    """
+    status = _STATUS.match(text)
+    if status is None or not _LINES.fullmatch(text, status.end()):
+        return None
+    found = [(name.lower(), value.strip(" \t")) for name, value in _WANTED.findall(text)]
+    headers = dict(found)
+    if len(headers) < len(found):
+        return None
+    if not _WHOLE_NUMBER.fullmatch(headers.get("content-length", "")):
+        return None
+    if "transfer-encoding" in headers or headers.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    return int(status[1]), status[2], headers
+
+
+class _Received(RawIOBase):
+    """Where ``http.client`` expects a socket: gives it what was received of an answer, then what follows."""
+
+    def __init__(self, received: bytes, socket: Any) -> None:
+        super().__init__()
+        self._received = received
+        self._following = socket.makefile("rb", buffering=0)  # keeps the socket open when its connection is closed
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        return BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # Buffer needs Python 3.12
+        if not self._received:
+            count: int = self._following.readinto(buffer)
+            return count
+        part, self._received = self._received[: len(buffer)], self._received[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        self._following.close()
+        super().close()
+
+
+def _other_answer(pool: HTTPConnectionPool, connection: HTTPConnection, received: bytes) -> Answer:
+    """Return the answer that begins with ``received``, as urllib3 makes it of http.client's."""
+    source: Any = _Received(received, connection.sock)
+    raw: Any = StandardResponse(source, method="GET")
+    try:
+        raw.begin()
+    except BaseException:
+        raw.close()
+        raise
+    if raw.will_close:
+        connection.close()  # as http.client does: what is still to be read stays readable
+    return HTTPResponse(
+        raw,
+        headers=HTTPHeaderDict(raw.headers.items()),
+        status=raw.status,
+        version=raw.version,
+        reason=raw.reason,
+        original_response=raw,
+        pool=pool,
+        connection=connection,
+        request_method="GET",
+        **_AS_IT_IS,
+    )
+
+
+def _idle(pool: HTTPConnectionPool) -> HTTPConnection | None:
+    """Return an open connection, taken out of the pool, after waiting for a place in it; None: one is to be opened."""
+    places = pool.pool
+    if places is None:
+        return None
+    connection: HTTPConnection | None = places.get()
+    if connection is not None and connection.is_connected:
+        return connection
+    if connection is not None:
+        connection.close()  # the server did; urllib3 opens it again
+    _give_back(pool, connection)
+    return None
+
+
+def _give_back(pool: HTTPConnectionPool, connection: HTTPConnection | None) -> None:
+    places = pool.pool
+    if places is not None:
+        places.put(connection, block=False)
+    elif connection is not None:
+        connection.close()
