@@ -10,10 +10,13 @@ reference. Where counts are no such evidence (free-threaded Python, other implem
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+Empty = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]  # as numpy.empty
 
 MAX_KEPT = 64  # of the arrays last handed out; older ones are their holders' alone
 _COUNTS_TELL = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
