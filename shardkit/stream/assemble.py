@@ -18,7 +18,7 @@ from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, check_fields, check_int16, row_shapes
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_names
-from shardkit.stream.pool import ArrayPool
+from shardkit.stream.pool import ArrayPool, Empty
 from shardkit.stream.reader import Buffers, Faults, start_reading
 from shardkit.stream.targets import IntervalRows, LabelRows
 from shardkit.stream.workers import Workers
@@ -103,9 +103,11 @@ class Assembler:
         """The fields that are delivered, the primary audio first."""
         return (PRIMARY, *self.audio_fields, *self._other_fields)
 
-    def begin(self, plan: BatchPlan, workers: Workers, neighbours: NeighbourReads | None) -> Pending:
-        """Allocate a batch and start to read it."""
-        pending = Pending(plan, self._buffers(plan), workers, [])
+    def begin(
+        self, plan: BatchPlan, workers: Workers, neighbours: NeighbourReads | None, empty: Empty | None
+    ) -> Pending:
+        """Allocate a batch, by ``empty`` or from memory of this process, and start to read it."""
+        pending = Pending(plan, self._buffers(plan, empty), workers, [])
         self._start(pending, range(len(plan.draws)), neighbours)
         return pending
 
@@ -202,14 +204,14 @@ class Assembler:
             pending.buffers.lengths[index] = min(length, pending.buffers.audio[PRIMARY].shape[-1])
         self._start(pending, indices, None)
 
-    def _buffers(self, plan: BatchPlan) -> Buffers:
+    def _buffers(self, plan: BatchPlan, empty: Empty | None) -> Buffers:
         rate, count = self._options.sample_rate, len(plan.draws)
         lengths = np.array([self._length(draw) for draw in plan.draws], dtype=np.int64)
         crop_s = self._options.crop_s
         longest = int(lengths.max()) if crop_s is None else round(crop_s * rate)
         shape = (count, self._options.channels, longest)
         # Not cleared: each part is written once, by what is read into it or as the silence beside that.
-        empty = self._pool.empty
+        empty = empty or self._pool.empty
         return Buffers(
             audio={name: empty(shape, self._options.dtype) for name in (PRIMARY, *self.audio_fields)},
             arrays={name: empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},

@@ -11,10 +11,13 @@ reference. Where counts are no such evidence (free-threaded Python, other implem
 import math
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+Empty = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]  # as numpy.empty
 
 MAX_KEPT = 64  # blocks last handed out; older ones are their holders' alone
 _ROOMY = 2  # times the bytes asked for; a block of more is not spent on so few

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ from shardkit.stream.fields import AudioType
 from shardkit.stream.mix import Schedule, Stages, Weights, dump_history, load_history, stage_at, stages_of
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
+from shardkit.stream.pool import Empty
 from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
 from shardkit.stream.view import View
@@ -296,13 +297,17 @@ class Stream:
         copied._position, copied._left_at = position, None
         return copied
 
-    def batches(self, position: int, *, step: int = 1, end: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, position: int, *, step: int = 1, end: int | None = None, empty: Empty | None = None
+    ) -> Generator[Batch, None, None]:
         """Yield this rank's batches from a position on, leaving the stream's own position alone.
 
         Args:
             position: Where the first of them begins.
             step: Yield every ``step``-th batch: how several processes of one rank divide its batches.
             end: No batch begins here or later; None: ``end_of_iteration(position)``.
+            empty: Makes the large arrays, as ``numpy.empty`` does; None: they are memory of this process, which is used
+                again when nobody holds them.
         """
         if self._check_ranks:
             check_unchanged((self.rank, self.world_size))
@@ -327,7 +332,7 @@ class Stream:
                             plan = next(plans, None)
                             if plan is None:
                                 break
-                            pending.append(self._assembler.begin(plan, workers, neighbours))
+                            pending.append(self._assembler.begin(plan, workers, neighbours, empty))
                         except ShardkitError as err:
                             failed = err
                             break

@@ -1,6 +1,6 @@
 """A stream as torch batches: through threads and onto the GPU, or through DataLoader's worker processes.
 
-    Stream ──► Loader (one thread, side stream) ──────────► TorchBatch on the device, with features
+    Stream ──► Loader (thread or workers, side stream) ───► TorchBatch on the device, with features
            ──► StreamingDataset ──► DataLoader (workers) ─► TorchBatch on the CPU
 
 Needs torch, as ``shardkit[train]`` installs it.

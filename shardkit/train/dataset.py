@@ -23,8 +23,8 @@ class StreamingDataset(IterableDataset[TorchBatch]):
 
     Without workers, a new iteration of an endless stream goes on where the last one stopped. Worker processes are
     copies, and what they read does not move the position of the original: every iteration through them begins where
-    the stream stood. ``Loader(stream, workers=2)`` reads through the same processes and does move it. With a
-    DataLoader of your own, say so yourself, ``stream.advance(batch.position)`` for each batch used.
+    the stream stood. ``Loader(stream, workers=2)`` does move it, and costs less, as here each batch is copied into
+    shared memory of its own. With a DataLoader say so yourself: ``stream.advance(batch.position)`` for each batch used.
 
     torchdata's StatefulDataLoader asks each worker's copy for its state and returns it to a worker of the same
     number, so the state of a copy says where that worker's own batches go on.

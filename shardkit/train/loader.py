@@ -3,7 +3,8 @@
     thread      read batch 3 ─► to tensors ─► to the device ─► at most ``prefetch`` batches ready
     consumer                                                  ready batch 1 ─► transform ─► training step
 
-With ``workers``, processes read and decode, and the thread takes the batches from them in turn.
+With ``workers``, processes read and decode, and the thread takes the batches from them in turn; the audio stays where
+they decoded it, in memory that both see (``stream.processes``).
 
 The transform runs in the consumer's thread and on its CUDA stream: its launches cost microseconds there, a transform
 that draws random numbers does so in an order that no thread decides, and autocast and devices are the consumer's own.
@@ -11,18 +12,19 @@ that draws random numbers does so in an order that no thread decides, and autoca
 
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from shardkit.core.checks import checked_whole
+from shardkit.stream.batch import Batch
+from shardkit.stream.processes import read_in_processes
 from shardkit.stream.stream import Stream
 from shardkit.train.batch import TorchBatch
 from shardkit.train.checks import check_stream, check_transform
-from shardkit.train.dataset import StreamingDataset
 from shardkit.train.readahead import ReadAhead
 from shardkit.train.transfer import Sent, Transfer, resolve_device
 
@@ -45,7 +47,9 @@ class Loader:
             is moved to the device and set to eval mode. It runs without gradients.
         prefetch: Batches to have ready on the device.
         workers: Processes to read in, each with the stream's threads and memory bound; 0: this one. The sequence and
-            the state are the same for any number. What they read is not in this process's ``stream.stats()``.
+            the state are the same for any number. They start by multiprocessing's default method. Their batches lie in
+            anonymous memory, used again once nothing refers to them, which the size of ``/dev/shm`` does not bound.
+            What they read is not in this process's ``stream.stats()``.
 
     Attributes:
         stream: As given.
@@ -79,6 +83,7 @@ class Loader:
 
         Raises:
             AudioError, CorruptDataError, StorageError: A sample can't be read; raised in its place in the sequence.
+            ShardkitError: A worker process died; the message says which and of what.
         """
         transfer, stream, workers, position = Transfer(self.device), self.stream, self._workers, self.stream.begin()
         # The thread must not hold the loader or the iterator, or they could not be collected while it lives.
@@ -131,12 +136,13 @@ class Loader:
             return replace(batch, features=self.transform(batch.audio))
 
 
-def _read(stream: Stream, position: int, workers: int) -> Iterator[TorchBatch]:
+def _read(stream: Stream, position: int, workers: int) -> Generator[Batch, None, None]:
     if workers == 0:
-        return map(TorchBatch.from_numpy, stream.batches(position))
-    return iter(DataLoader(StreamingDataset(stream.at(position)), batch_size=None, num_workers=workers))
+        return stream.batches(position)
+    return read_in_processes(stream, position, num_processes=workers)
 
 
-def _send(batches: Iterator[TorchBatch], transfer: Transfer) -> Generator[Sent, None, None]:
-    for batch in batches:
-        yield transfer.send(batch)
+def _send(batches: Generator[Batch, None, None], transfer: Transfer) -> Generator[Sent, None, None]:
+    with closing(batches):
+        for batch in batches:
+            yield transfer.send(TorchBatch.from_numpy(batch))
