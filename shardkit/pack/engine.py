@@ -1,4 +1,7 @@
-"""Runs jobs, one for each shard, on the processes of this machine."""
+"""Runs jobs, one for each shard, on the processes of this machine.
+
+This process is one of them: another would take as long to start as packing 50 MB takes.
+"""
 
 import multiprocessing
 import os
@@ -7,9 +10,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from shardkit.core.errors import ShardkitError
@@ -45,7 +50,7 @@ def run_jobs(
     Args:
         work: Does one job; a function of a module, so that other processes find it.
         jobs: Plain values: they are sent to other processes, as the outcomes are sent back.
-        workers: Processes; with one, or one job, all is done in this process.
+        workers: Processes, this one counted; it does jobs on a thread, so that it can report and be interrupted.
         report: Called in this process with what the jobs report.
 
     Raises:
@@ -57,27 +62,34 @@ def run_jobs(
     context = multiprocessing.get_context("spawn")
     progress: Any = context.Queue()
     stop = context.Event()
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=context, initializer=_start, initargs=(progress, stop)
-    )
-    futures = [pool.submit(_run, work, job) for job in jobs]
+    num_others = min(workers, len(jobs)) - 1
+    others = ProcessPoolExecutor(num_others, mp_context=context, initializer=_start, initargs=(progress, stop))
+    here, here_progress = ThreadPoolExecutor(1, thread_name_prefix="shardkit-pack"), queue.SimpleQueue[Progress]()
+
+    def do_here(job: Job) -> Future[Outcome]:
+        return here.submit(_do, work, here_progress, stop, job)
+
+    def do_elsewhere(job: Job) -> Future[Outcome]:
+        return others.submit(_run, work, job)
+
+    lanes = [do_here, *[do_elsewhere] * num_others]
     try:
-        _follow(futures, progress, report)
-        return [future.result() for future in futures]
+        return _follow(jobs, lanes, (progress, here_progress), report)
     except BrokenProcessPool as err:
         raise ShardkitError("a process died, perhaps for want of memory; run again with fewer --workers") from err
     finally:
         stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        for executor in (others, here):
+            executor.shutdown(wait=True, cancel_futures=True)
         progress.close()
 
 
 def share_out(num_jobs: int, num_bytes: int, workers: int) -> tuple[int, list[int]]:
     """Return how many processes to start for some jobs, and how many threads each job is to use.
 
-    Processes share no lock, but each costs the start of Python and its imports: as much as it takes to pack 50 MB. So
-    there is one for each ``PROCESS_BYTES``, and threads for the rest of the workers. The last jobs use those of the
-    processes for which no job is left.
+    Processes share no lock, but each beside this one costs the start of Python and its imports: as much as it takes to
+    pack 50 MB. So there is one for each ``PROCESS_BYTES``, and threads for the rest of the workers. The last jobs use
+    those of the processes for which no job is left.
 
     >>> share_out(1, 10**9, 4), share_out(5, 10**7, 4), share_out(9, 10**10, 4)
     ((1, [4]), (1, [4, 4, 4, 4, 4]), (4, [1, 1, 1, 1, 1, 1, 1, 1, 4]))
@@ -88,23 +100,40 @@ def share_out(num_jobs: int, num_bytes: int, workers: int) -> tuple[int, list[in
     return processes, threads + [-(-workers // num_last)] * num_last if num_last else threads
 
 
-def _follow(futures: Sequence[Future[Any]], progress: Any, report: Report) -> None:
-    """Pass on progress until every job is done; raise the first failure as soon as it happens."""
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-        _drain(progress, report)
+def _follow(
+    jobs: Sequence[Job],
+    lanes: Sequence[Callable[[Job], Future[Outcome]]],
+    messages: Sequence[Any],
+    report: Report,
+) -> list[Outcome]:
+    """Give each lane a job, and the next when that is done; raise the first failure as soon as it happens.
+
+    Args:
+        jobs: At least as many as lanes.
+        lanes: Each starts a job.
+        messages: Queues with the lanes' progress, which is passed on.
+        report: To whom.
+    """
+    outcomes: dict[int, Outcome] = {}
+    waiting = iter(enumerate(jobs))
+    running = {lane(job): (number, lane) for lane, (number, job) in zip(lanes, waiting, strict=False)}
+    while running:
+        done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        _drain(messages, report)
         for future in done:
-            future.result()
-    _drain(progress, report)
+            number, lane = running.pop(future)
+            outcomes[number] = future.result()
+            for number, job in islice(waiting, 1):
+                running[lane(job)] = (number, lane)
+    _drain(messages, report)
+    return [outcomes[number] for number in range(len(jobs))]
 
 
-def _drain(progress: Any, report: Report) -> None:
-    while True:
-        try:
-            report(progress.get_nowait())
-        except queue.Empty:
-            return
+def _drain(messages: Sequence[Any], report: Report) -> None:
+    for progress in messages:
+        with suppress(queue.Empty):
+            while True:
+                report(progress.get_nowait())
 
 
 def _start(progress: Any, stop: Any) -> None:
@@ -122,10 +151,15 @@ def _end_with_parent() -> None:
 
 
 def _run(work: Callable[[Job, Report], Outcome], job: Job) -> Outcome:
-    messages = _Messages(_state["progress"])
+    """Do a job in a worker process."""
+    return _do(work, _state["progress"], _state["stop"], job)
+
+
+def _do(work: Callable[[Job, Report], Outcome], progress: Any, stop: Any, job: Job) -> Outcome:
+    messages = _Messages(progress)
 
     def report(progress: Progress) -> None:
-        if _state["stop"].is_set():
+        if stop.is_set():
             raise _StoppedError
         messages.add(progress)
 
