@@ -146,7 +146,7 @@ def layout_of(data: bytes, writes: Sequence[int]) -> FlacLayout:
     starts = [start for start in writes if start >= first_byte]
     num_frames = -(-info.total_samples // info.max_block)
     fits = len(starts) == num_frames and starts[0] == first_byte and starts == sorted(starts)
-    if not fits or not all(data.startswith(_FIXED_SYNC, start) for start in starts):
+    if not fits or {data[start : start + 2] for start in starts} != {_FIXED_SYNC}:
         return scan(data)
     samples = np.arange(num_frames, dtype=np.int64) * info.max_block
     last = info.total_samples - int(samples[-1])

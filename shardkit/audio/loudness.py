@@ -34,43 +34,33 @@ class Loudness:
 
     Attributes:
         energies: K-weighted, channel-weighted mean square of each 100 ms hop; the last one as if padded with zeros.
+            None where only the peak was asked for.
         lufs: Integrated loudness, None if nothing passes the gate.
         peak: Largest absolute sample.
         frames: Number of samples seen.
     """
 
-    energies: NDArray[np.float64]
+    energies: NDArray[np.float64] | None
     lufs: float | None
     peak: float
     frames: int
 
-    def track(self) -> bytes:
-        """Return the loudness track as the index stores it: one byte a hop."""
-        return quantise(self.energies).tobytes()
+    def track(self) -> bytes | None:
+        """Return the loudness track as the index stores it, one byte a hop; None where there are no energies."""
+        return None if self.energies is None else quantise(self.energies).tobytes()
 
 
-class LoudnessMeter:
-    """Measures a recording fed to it in blocks of any size; the partition does not change a bit of the result.
-
-    Args:
-        sample_rate: Samples per second, at least 400.
-        channels: Number of channels.
+class PeakMeter:
+    """Measures of a recording what costs next to nothing: its peak; refuses what can't be measured all the same.
 
     Attributes:
         frames: Samples taken so far.
     """
 
-    def __init__(self, sample_rate: int, channels: int) -> None:
-        if sample_rate < _MIN_RATE or channels < 1:
-            raise AudioError(f"loudness of {channels} channels at {sample_rate} Hz: at least 1 and {_MIN_RATE} needed")
-        self._sample_rate, self._channels = sample_rate, channels
-        self._filter = KWeighting(sample_rate, channels)
-        self._pending: Native | None = None  # less than a chunk
-        self._sums: list[tuple[int, NDArray[np.float64]]] = []  # of squares, from some hop on, (channel, hop)
+    def __init__(self) -> None:
         self._scale = 1.0
         self._peak = 0.0
         self.frames = 0
-        self._measured = 0
 
     def feed(self, block: Native) -> None:
         """Take the next samples: a native block, (time, channel), of the same type as the ones before.
@@ -80,10 +70,41 @@ class LoudnessMeter:
         """
         check_finite(block, self.frames)
         self.frames += len(block)
+        if block.size:
+            self._scale = full_scale(block.dtype)
+            self._peak = max(self._peak, float(block.max()), -float(block.min()))
+
+    def finish(self) -> Loudness:
+        """Return the measurement; nothing may be fed afterwards."""
+        return Loudness(None, None, self._peak / self._scale, self.frames)
+
+
+class LoudnessMeter(PeakMeter):
+    """Measures a recording fed to it in blocks of any size; the partition does not change a bit of the result.
+
+    Args:
+        sample_rate: Samples per second, at least 400.
+        channels: Number of channels.
+    """
+
+    def __init__(self, sample_rate: int, channels: int) -> None:
+        super().__init__()
+        if sample_rate < _MIN_RATE or channels < 1:
+            raise AudioError(
+                f"loudness of {channels} channels at {sample_rate} Hz: at least 1 and {_MIN_RATE} needed; "
+                "'shardkit pack --no-loudness' does without"
+            )
+        self._sample_rate, self._channels = sample_rate, channels
+        self._filter = KWeighting(sample_rate, channels)
+        self._pending: Native | None = None  # less than a chunk
+        self._sums: list[tuple[int, NDArray[np.float64]]] = []  # of squares, from some hop on, (channel, hop)
+        self._measured = 0
+
+    def feed(self, block: Native) -> None:
+        """Take the next samples, as ``PeakMeter`` does."""
+        super().feed(block)
         if not block.size:
             return
-        self._scale = full_scale(block.dtype)
-        self._peak = max(self._peak, float(block.max()), -float(block.min()))
         if self._pending is not None:
             block = np.concatenate([self._pending, block])
         whole = len(block) - len(block) % CHUNK

@@ -28,6 +28,7 @@ class TranscodeOptions:
         channels: Number of channels wanted: 1 mixes, more copy a mono recording; None: each recording's own.
         bit_depth: 16 or 24 for whatever is written anew; None: the recording's own, 16 for lossy ones.
         flac_level: 0 (fast) to 8 (small).
+        loudness: Measure loudness; else the peak alone.
 
     Raises:
         InputError: A value is out of range, or two exclude each other.
@@ -38,6 +39,7 @@ class TranscodeOptions:
     channels: int | None = None
     bit_depth: Literal[16, 24] | None = None
     flac_level: int = 5
+    loudness: bool = True
 
     def __post_init__(self) -> None:
         if self.codec not in get_args(Codec):

@@ -83,13 +83,14 @@ class SeekTable:
         picks = (
             _spaced(layout.frame_samples, spacing) if layout.variable else np.arange(0, layout.frame_samples.size, step)
         )
-        offsets = layout.frame_bytes[picks]
+        bounds = np.empty(len(picks) + 1, np.int64)
+        bounds[:-1], bounds[-1] = layout.frame_bytes[picks], layout.end
         return cls(
             frames=info.total_samples,
-            offset=int(offsets[0]),
+            offset=int(bounds[0]),
             min_block=info.min_block,
             max_block=info.max_block,
-            sizes=Column(len(picks), 0, np.diff(offsets, append=layout.end).astype(np.uint64)),
+            sizes=Column(len(picks), 0, (bounds[1:] - bounds[:-1]).view(np.uint64)),
             stride=0 if layout.variable else step * info.max_block,
             starts=layout.frame_samples[picks] if layout.variable else None,
         )

@@ -18,7 +18,7 @@ from shardkit.audio.blocks import read_blocks
 from shardkit.audio.decode import AudioMember
 from shardkit.audio.encode import Encoder, FlacEncoder, WavEncoder
 from shardkit.audio.facts import AudioFacts
-from shardkit.audio.loudness import Loudness, LoudnessMeter
+from shardkit.audio.loudness import Loudness, LoudnessMeter, PeakMeter
 from shardkit.audio.options import Plan, TranscodeOptions, plan
 from shardkit.audio.proof import MIN_DURATION_S, Proof, find_points
 from shardkit.audio.reshape import Reshaper
@@ -39,8 +39,8 @@ class Encoded:
         facts: What it holds.
         seek_table: Coded seek table; None where there is none, and it is read whole.
         setup: What decoding from the table needs beside the member's bytes (Vorbis), else None.
-        loudness: Loudness track, one byte each 100 ms.
-        lufs: Integrated loudness; None if nothing passes the gate.
+        loudness: Loudness track, one byte each 100 ms; None if it was not to be measured.
+        lufs: Integrated loudness; None if nothing passes the gate, or it was not to be measured.
         peak: Largest absolute sample.
         num_clipped: Samples that were beyond full scale when they were rounded to integers.
         source_frames: Samples of the recording as it was found.
@@ -51,7 +51,7 @@ class Encoded:
     facts: AudioFacts
     seek_table: bytes | None
     setup: bytes | None
-    loudness: bytes
+    loudness: bytes | None
     lufs: float | None
     peak: float
     num_clipped: int
@@ -87,7 +87,7 @@ def transcode_steps(
         probe.check_not_empty(member.facts.frames)
         decided = plan(member.facts, options)
         if decided.keep:
-            return _keep(data, probe.with_checks(member, data))
+            return _keep(data, probe.with_checks(member, data), options)
         return (yield from _write(data, member, decided, options))
     except AudioError as err:
         advice = "; copy it again from where it came" if str(err).startswith("truncated") else ""
@@ -96,9 +96,9 @@ def transcode_steps(
         raise InputError(f"{name}: {err}") from err
 
 
-def analyse(data: bytes | memoryview, *, name: str) -> Encoded:
+def analyse(data: bytes | memoryview, *, name: str, loudness: bool = True) -> Encoded:
     """Return what ``transcode`` says of a recording that stays as it is, for members that are adopted in place."""
-    return transcode(data, TranscodeOptions(codec="keep"), name=name)
+    return transcode(data, TranscodeOptions(codec="keep", loudness=loudness), name=name)
 
 
 def _read(source: Path | bytes | memoryview | BinaryIO) -> bytes:
@@ -107,9 +107,9 @@ def _read(source: Path | bytes | memoryview | BinaryIO) -> bytes:
     return bytes(source) if isinstance(source, bytes | bytearray | memoryview) else source.read()
 
 
-def _keep(data: bytes, member: AudioMember) -> Encoded:
+def _keep(data: bytes, member: AudioMember, options: TranscodeOptions) -> Encoded:
     facts = member.facts
-    meter = LoudnessMeter(facts.sample_rate, facts.channels)
+    meter = _meter(facts.sample_rate, facts.channels, options)
     table, setup = find_points(data, facts)
     proof = Proof(data, facts, table, setup)
     blocks = read_blocks(member, data)
@@ -145,7 +145,7 @@ def _write(data: bytes, member: AudioMember, decided: Plan, options: TranscodeOp
     bit_depth = _BITS.get(decided.sample_format)
     reshaper = Reshaper(facts, sample_rate=decided.sample_rate, channels=decided.channels, bit_depth=bit_depth)
     encoder: Encoder | None = None
-    meter = LoudnessMeter(decided.sample_rate, decided.channels)
+    meter = _meter(decided.sample_rate, decided.channels, options)
     for block in reshaper.run(read_blocks(member, data)):
         meter.feed(block)
         yield
@@ -159,6 +159,10 @@ def _write(data: bytes, member: AudioMember, decided: Plan, options: TranscodeOp
     loudness = meter.finish()
     yield
     return _encoded(encoded, encoder.describe(encoded), loudness, reshaper.num_clipped, reshaper.frames_in)
+
+
+def _meter(sample_rate: int, channels: int, options: TranscodeOptions) -> PeakMeter:
+    return LoudnessMeter(sample_rate, channels) if options.loudness else PeakMeter()
 
 
 def _encoder(decided: Plan, options: TranscodeOptions) -> Encoder:

@@ -71,6 +71,9 @@ def pack(
         BitDepth | None, typer.Option(help="Quantise, float or 32-bit PCM too.", show_default="as is")
     ] = None,
     flac_level: Annotated[int, typer.Option(metavar="0-8", help="0 is faster to decode, 8 smaller.")] = 5,
+    loudness: Annotated[
+        bool, typer.Option(help="Measure loudness, or leave it out: salient crops then do not work.")
+    ] = True,
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Aim for the size of a tar.")] = "256MB",
     split: Annotated[
         str | None,
@@ -122,6 +125,7 @@ def pack(
                 channels=channels,
                 bit_depth=None if bit_depth is None else bit_depth.bits(),
                 flac_level=flac_level,
+                loudness=loudness,
                 shard_bytes=parse_shard_size(shard_size),
                 splits=fractions,
                 split_by=split_by,

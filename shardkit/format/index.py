@@ -67,7 +67,7 @@ class AudioEntry:
     peak: float
     loudness_lufs: float | None
     seek_table: bytes | None
-    loudness_track: bytes
+    loudness_track: bytes | None
     setup: bytes | None = None  # what reading by the seek table needs besides; kept once in the index's note
 
 

@@ -191,7 +191,7 @@ class _Audio:
 
     def energies(self) -> NDArray[np.float64]:
         """Return the loudness track as an index would hold it, so that the crops are those of a stream's policy."""
-        return dequantise(analyse(self.data, name="measuring").loudness)
+        return dequantise(analyse(self.data, name="measuring").loudness or b"")
 
 
 def _decode_other(name: str, members: Mapping[str, Any], timeline: _Timeline | None) -> Any:

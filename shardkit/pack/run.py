@@ -67,6 +67,7 @@ def pack(
         channels=options.channels,
         bit_depth=options.bit_depth,
         flac_level=options.flac_level,
+        loudness=options.loudness,
     )
     check_field_names(inputs.members)
     if inputs.split_column and options.splits:

@@ -70,7 +70,9 @@ def _json_problems(content: Any, labels: Sequence[str] | None) -> Iterator[str]:
 
 
 def _audio_problems(entry: Mapping[str, Any], data: bytes) -> Iterator[str]:
-    encoded = analyse(data, name="decoding")
+    # Packed without loudness: then it may be of a rate at which there is none.
+    measured = entry["loudness_track"] is not None or entry["loudness_lufs"] is not None
+    encoded = analyse(data, name="decoding", loudness=measured)
     facts = {name: getattr(encoded.facts, name) for name in AudioFacts.__dataclass_fields__}
     differing = [name for name, value in facts.items() if entry[name] != value]
     for name in differing:
@@ -90,7 +92,8 @@ def _loudness_problems(entry: Mapping[str, Any], encoded: Encoded) -> Iterator[s
         yield f"its loudness is {encoded.lufs} LUFS, the index says {lufs}"
     if entry["loudness_track"] is None:
         return
-    track, again = (np.frombuffer(codes, np.uint8).astype(int) for codes in (entry["loudness_track"], encoded.loudness))
+    codes = (entry["loudness_track"], encoded.loudness or b"")
+    track, again = (np.frombuffer(some, np.uint8).astype(int) for some in codes)
     if len(track) == len(again) and np.abs(track - again).max(initial=0) > _TRACK_STEPS:
         hop = int(np.argmax(np.abs(track - again)))
         yield f"its loudness track differs from its audio, most at {hop / 10:.1f} s: {track[hop]} for {again[hop]}"

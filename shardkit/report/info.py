@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shardkit.audio.facts import AudioFacts, reads_ranges
+from shardkit.format.index import PRIMARY
 from shardkit.report.summary import render
 from shardkit.stream.catalog import one_chunk
 from shardkit.stream.view import View
@@ -46,7 +47,7 @@ def describe(view: View) -> dict[str, Any]:
         "sample_rates": _counts(table.column("sample_rate")),
         "channels": _counts(table.column("channels")),
         "bit_depths": _counts(table.column("bit_depth")),
-        "loudness_lufs": _loudness(table),
+        "loudness_lufs": _loudness(view, table),
         "labels": _labels(table, manifest.labels),
         "intervals": _intervals(table, manifest.interval_names),
         "columns": dict(manifest.columns),
@@ -79,16 +80,19 @@ def _durations(column: pa.ChunkedArray) -> dict[str, float | None]:
     return {name: _rounded(float(value)) for name, value in values.items()}
 
 
-def _loudness(table: pa.Table) -> dict[str, float | int | None]:
-    """Return percentiles over what has a loudness; the rest is digital silence, or too quiet for the gate."""
+def _loudness(view: View, table: pa.Table) -> dict[str, float | int | None]:
+    """Return percentiles over what has a loudness; the rest is silence, too quiet for the gate, or was not measured."""
     levels = _finite(table.column("loudness_lufs"))
-    silent = int(pc.sum(pc.equal(table.column("peak"), 0.0)).as_py() or 0)
+    measured = view.catalog.fields[PRIMARY].has_loudness[view.rows]
+    num_measured = int(np.count_nonzero(measured))
+    silent = int(np.count_nonzero(measured & (table.column("peak").to_numpy() == 0.0)))
     percentiles = np.percentile(levels, _LOUDNESS_PERCENTILES) if levels.size else [None] * len(_LOUDNESS_PERCENTILES)
     named = zip(_LOUDNESS_PERCENTILES, percentiles, strict=True)
     return {
         **{f"p{percent}": None if level is None else round(float(level), 2) for percent, level in named},
         "silent": silent,
-        "unknown": len(table) - len(levels) - silent,
+        "unknown": num_measured - len(levels) - silent,
+        "unmeasured": len(table) - num_measured,
     }
 
 

@@ -110,8 +110,8 @@ def _loudness(values: Mapping[str, Any]) -> str:
     parts = []
     if values["p50"] is not None:
         parts.append(f"median {values['p50']:.1f} LUFS, 90 % from {values['p5']:.1f} to {values['p95']:.1f} LUFS")
-    parts += [f"{values[name]:,} {text}" for name, text in (("silent", "silent"), ("unknown", "too quiet to measure"))
-              if values[name]]  # fmt: skip
+    counted = {"silent": "silent", "unknown": "too quiet to measure", "unmeasured": "not measured"}
+    parts += [f"{values[name]:,} {text}" for name, text in counted.items() if values[name]]
     return "; ".join(parts)
 
 

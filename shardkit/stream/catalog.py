@@ -135,6 +135,11 @@ class FieldColumns:
         track = self._column("loudness_track")[row].as_py()
         return None if track is None else dequantise(track)
 
+    @cached_property
+    def has_loudness(self) -> NDArray[np.bool_]:
+        """Whether the index has a loudness track of an audio member, (row,)."""
+        return np.asarray(self._column("loudness_track").is_valid())
+
     def hop_s(self, row: int) -> float | None:
         """Return the seconds from row to row of an array member; None if it has no time axis."""
         return self._column("hop_s")[row].as_py()  # type: ignore[no-any-return]

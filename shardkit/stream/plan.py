@@ -314,6 +314,8 @@ def check_crop(sources: Sequence[Source], crop: Crop | None, *, sample_rate: int
     slowest = min(int(source.catalog.fields[PRIMARY].sample_rate[source.view.rows].min()) for source in sources)
     slowest = min(slowest, sample_rate)
     _check_intervals(sources, crop)
+    if crop.needs_loudness:
+        _check_loudness(sources, crop)
     if crop.duration_s is None:
         return
     if crop.duration_s * slowest < 1:
@@ -324,6 +326,18 @@ def check_crop(sources: Sequence[Source], crop: Crop | None, *, sample_rate: int
             f"the crop of {crop.duration_s:g} s is longer than every sample; the longest, of {name!r}, "
             f"has {longest_s:.3f} s: choose a shorter crop, or crop=None for whole samples"
         )
+
+
+def _check_loudness(sources: Sequence[Source], crop: Crop) -> None:
+    """Raise if a source has samples of which the index holds no loudness, before one after the other fails."""
+    for source in sources:
+        missing = np.count_nonzero(~source.catalog.fields[PRIMARY].has_loudness[source.view.rows])
+        if missing:
+            raise InputError(
+                f"source {source.name!r}: {type(crop).__name__} needs loudness, and {source.catalog.location} has "
+                f"none of {missing:,} of {len(source.view):,} samples, as after 'shardkit pack --no-loudness'; pack it "
+                "again with loudness, or choose RandomCrop"
+            )
 
 
 def interval_names(sources: Sequence[Source], names: Sequence[str], what: str) -> tuple[str, ...]:

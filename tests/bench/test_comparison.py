@@ -206,6 +206,28 @@ def test_ratios_are_those_of_rounds_that_ran_together(tmp_path: Path) -> None:
     assert math.isnan(results.value(OURS["B"], cpu_ms))
 
 
+def test_packers_are_compared_with_what_does_their_work(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.json")
+    seconds = {
+        ("shardkit", "default"): 4.0,
+        ("shardkit", "no loudness"): 2.5,
+        ("energon", "ShardWriter"): 3.0,
+        ("floor", "encoder alone"): 2.0,
+    }
+    for (system, variant), wall_s in seconds.items():
+        row = Row(workload="D", system=system, variant=variant, workers=0)
+        cost = {"samples": 100, "wall_s": wall_s, "cpu_s": 1.0, "peak_bytes": 10, "private_bytes": 10}
+        results.begin(row, keep=False)["rounds"]["0"] = cost
+    goals = [row[1:] for row in goal_table(results).rows if row[0].startswith("D: files/s")]
+    assert goals == [
+        ["≥ 1", "1.2", "yes", "energon, ShardWriter"],
+        ["≥ 1", "0.75", "NO", "energon, ShardWriter"],
+        ["≥ 0.5", "0.5", "yes", "floor, encoder alone"],
+        ["≥ 0.85", "0.8", "NO", "floor, encoder alone"],
+    ]
+    assert {row.variant for row in planned([described("shardkit")], "D")} == {"default", "no loudness"}
+
+
 def test_what_can_not_be_installed_or_run_says_why(tmp_path: Path) -> None:
     system = System(name="x", requirements=("no such ! requirement",), settings="", variants={}, caches=(), reads="x")
     with pytest.raises(InstallError, match=r"(?i)invalid requirement|error"):

@@ -69,6 +69,12 @@ def test_info(dataset: Path) -> None:
     assert "pets" in run("info", dataset)
 
 
+def test_pack_without_loudness(recordings: Path, tmp_path: Path) -> None:
+    run("pack", recordings, tmp_path / "out", "--no-loudness")
+    assert json.loads(run("info", tmp_path / "out", "--json"))["loudness_lufs"]["unmeasured"] == 6
+    assert "6 not measured" in run("info", tmp_path / "out")
+
+
 def test_bench(dataset: Path) -> None:
     quick = ("--crop", 0.2, "--seconds", 0.05, "--batch-size", 4)
     facts = json.loads(run("bench", dataset, *quick, "--json"))

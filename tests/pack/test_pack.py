@@ -29,10 +29,13 @@ from shardkit.pack.options import PackOptions
 from shardkit.pack.plan import ShardPlan
 from shardkit.pack.run import pack
 from shardkit.pack.shard import ShardJob, write_shard
+from shardkit.report.info import describe
+from shardkit.report.verify import verify
 from shardkit.storage.location import locate
 from shardkit.storage.store import write_bytes
 from shardkit.stream.fetch import read_member
 from tests.conftest import S3
+from tests.report.test_info import text_of
 
 
 def run(source: Path, output: Path, inputs: InputOptions | None = None, **options: object) -> PackSummary:
@@ -137,6 +140,43 @@ def test_short_recordings_are_the_same_alone_and_together(tmp_path: Path) -> Non
         assert read_member(dataset.catalog, "audio", row) == alone.data
         entry = dataset.catalog.fields["audio"].entry(row)
         assert (entry["loudness_track"], entry["seek_table"]) == (alone.loudness, alone.seek_table)
+
+
+def test_without_loudness_all_else_is_the_same(kinds: Path, tmp_path: Path) -> None:
+    for name, loudness in (("with", True), ("without", False)):
+        run(kinds, tmp_path / name, name="same", loudness=loudness, codec="auto")
+    trees = [tree(tmp_path / name) for name in ("with", "without")]
+    assert trees[0].keys() == trees[1].keys()
+    assert {name for name in trees[0] if trees[0][name] != trees[1][name]} == {"train/000000.parquet", "shardkit.json"}
+    known, bare = (sk.open(tmp_path / name) for name in ("with", "without"))
+    assert (known.manifest.options["loudness"], bare.manifest.options["loudness"]) == (True, False)
+    for row in range(len(known)):
+        entries = [dataset.catalog.fields["audio"].entry(row) for dataset in (known, bare)]
+        assert None not in (entries[0].pop("loudness_lufs"), entries[0].pop("loudness_track"))
+        assert (entries[1].pop("loudness_lufs"), entries[1].pop("loudness_track")) == (None, None)
+        assert entries[0] == entries[1]  # the peak with it
+    assert not verify(locate(tmp_path / "without"), deep=True).problems
+
+
+def test_what_needs_loudness_says_where_there_is_none(kinds: Path, tmp_path: Path) -> None:
+    run(kinds, tmp_path / "out", loudness=False, sample_rate=8000, channels=1, codec="flac")
+    dataset = sk.open(tmp_path / "out")
+    with pytest.raises(InputError, match=r"SalientCrop needs loudness, and .*out has none of 8 of 8 samples"):
+        sk.Stream(dataset, crop=sk.SalientCrop(0.1), batch_size=2)
+    assert next(iter(sk.Stream(dataset, crop=sk.RandomCrop(0.1), batch_size=2))).audio.shape == (2, 1, 800)
+    found = describe(dataset)["loudness_lufs"]
+    assert (found["unmeasured"], found["unknown"], found["silent"], found["p50"]) == (8, 0, 0, None)
+    assert "8 not measured" in text_of(describe(dataset))
+
+
+def test_recordings_too_slow_for_loudness_are_packed_without_it(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "seismic.wav", np.arange(1000, dtype=np.int16), 100)
+    with pytest.raises(AudioError, match="at least 1 and 400 needed; 'shardkit pack --no-loudness' does without"):
+        run(tmp_path / "in", tmp_path / "out")
+    run(tmp_path / "in", tmp_path / "out", loudness=False)
+    assert stored(sk.open(tmp_path / "out"), "seismic.wav")[0] == "flac"
+    assert not verify(locate(tmp_path / "out"), deep=True).problems
 
 
 def test_a_failing_worker_stops_the_others_and_leaves_no_dataset(

@@ -85,6 +85,7 @@ def _round(folder: Path, workers: int) -> dict[str, Cost]:
     commands = {
         f"shardkit pack --workers {workers}": [*pack, "--workers", str(workers)],
         "shardkit pack --workers 1": [*pack, "--workers", "1"],
+        f"shardkit pack --no-loudness --workers {workers}": [*pack, "--no-loudness", "--workers", str(workers)],
         f"shardkit pack --codec wav --workers {workers}": [*pack, "--codec", "wav", "--workers", str(workers)],
         "start of Python, imports": [sys.executable, "-c", _STARTED],
     }

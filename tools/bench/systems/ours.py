@@ -14,7 +14,8 @@ SETTINGS = (
     "Shards of 256 MB; Stream(view, crop=RandomCrop(s), batch_size=b), iterated as it is: NumPy, its default "
     "threads (one a core). Loader: the same through shardkit.train.Loader(device='cpu'), which gives tensors, "
     "with 0 or 2 worker processes; G adds transform=LogMel. DataLoader: torch's, over StreamingDataset. cached: "
-    "Stream(cache=folder)."
+    "Stream(cache=folder). D: shardkit pack --codec flac, with all that it stores; no loudness: the same with "
+    "--no-loudness, which is what the peers do and still hashes, checks, indexes and writes seek tables."
 )
 VARIANTS = {
     "default": {
@@ -31,6 +32,7 @@ VARIANTS = {
     "Loader": {"A": (0, 2), "B": (0,), "C-A": (2,), "C-B": (2,), "F": (0,), "G": (0,), "G-paced": (0, 2)},
     "DataLoader": {"A": (2,)},
     "cached": {"C-A": (0,), "C-B": (0,)},
+    "no loudness": {"D": (0,)},
 }
 CACHES = ("cached",)
 
@@ -69,9 +71,14 @@ def epoch(job: Job, state: bytes | None) -> tuple[Iterator[Batch], Callable[[], 
     return given, lambda: json.dumps(stream.state_dict()).encode()
 
 
+def prepare_pack(_job: PackJob) -> None:
+    """Import what packing needs, as the peers' files have imported theirs by then."""
+    import shardkit.pack.run  # noqa: F401, PLC0415  (a stream needs nothing of packing)
+
+
 def pack(job: PackJob) -> None:
-    """Pack WAV files as ``shardkit pack --codec flac`` does: loudness, hashes, seek tables and index with it."""
-    _packed(job.source, job.target, "flac", workers=job.processes)
+    """Pack WAV files as ``shardkit pack --codec flac`` does: hashes, seek tables and index with it, and loudness."""
+    _packed(job.source, job.target, "flac", workers=job.processes, loudness=job.variant != "no loudness")
 
 
 def packed(target: Path) -> Iterator[tuple[str, bytes]]:
