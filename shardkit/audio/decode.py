@@ -214,6 +214,8 @@ def _decode_native(
 def _part(data: bytes | memoryview, data_start: int, start: int, stop: int, needed: Needed) -> memoryview:
     """Return of the bytes that were read those that are needed."""
     lo, hi = needed.lo, needed.hi
+    if data_start == lo and len(data) == hi - lo:
+        return memoryview(data)
     if not data_start <= lo or data_start + len(data) < hi:
         raise AudioError(
             f"samples {start} to {stop} need bytes {lo} to {hi}, "

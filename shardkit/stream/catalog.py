@@ -80,13 +80,17 @@ class FieldColumns:
         """Return all that the index says of one member."""
         return self._struct[row].as_py()  # type: ignore[no-any-return]
 
-    def member(self, row: int, *, with_table: bool = True) -> AudioMember:
-        """Return what a decoder needs to know of an audio member; without its seek table it is read whole."""
-        return self.member_of(row, self.facts(row), with_table=with_table)
+    def member(self, row: int) -> AudioMember:
+        """Return what a decoder needs to know of an audio member."""
+        return self.member_of(row, self.facts(row))
 
-    def member_of(self, row: int, facts: AudioFacts, *, with_table: bool) -> AudioMember:
-        """Return ``member``, where its facts are known already."""
-        coded = self._column("seek_table")[row].as_py() if with_table else None
+    def member_of(self, row: int, facts: AudioFacts) -> AudioMember:
+        """Return ``member``, where its facts are known already.
+
+        Raises:
+            FormatError: Its seek table is none.
+        """
+        coded = self._column("seek_table")[row].as_py()
         table = None if coded is None else read_table(coded, facts.codec)
         return AudioMember(facts, self._size[row], table, _setup(self._setups, table))
 

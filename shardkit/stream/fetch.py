@@ -51,11 +51,6 @@ class Join:
         """The tar that holds it."""
         return self.catalog.tars[self.shard]
 
-    @property
-    def shard_key(self) -> tuple[int, int]:
-        """What is the same for joins of one shard only."""
-        return id(self.catalog), self.shard
-
     def slice_of(self, piece: Piece, data: memoryview) -> memoryview:
         """Return the bytes of a piece from those of the join."""
         return data[piece.lo - self.lo : piece.hi - self.lo]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.decode import AudioMember, Needed, decode, decode_into, needed_for
+from shardkit.audio.facts import AudioFacts
 from shardkit.core.errors import AudioError, CorruptDataError, FormatError, ShardkitError
 from shardkit.format.arrays import ArrayLayout, check_rows, read_array, rows_between
 from shardkit.format.hashing import member_hash
@@ -93,22 +94,12 @@ class AudioPiece(Piece):
         """
         columns = catalog.fields[field]
         facts = columns.facts(row)
-        # All of a member has a hash; a table is for parts of it. Of a WAV, nothing beside the samples is read.
-        is_all = start == 0 and stop == facts.frames and facts.codec != "wav"
-        try:
-            member = columns.member_of(row, facts, with_table=not is_all)
-            needed = needed_for(member, start, stop)
-        except FormatError as err:
-            with located(catalog, field, row):
-                member = columns.member_of(row, facts, with_table=False)
-                needed = needed_for(member, start, stop)
-            _LOG.warning(
-                "%s: its seek table is wrong (%s), so the whole member is read; run 'shardkit verify %s'",
-                catalog.place(field, row),
-                err,
-                catalog.location,
-            )
         offset, size = columns.place(row)
+        # All of a member has a hash; a table is for parts of it. Of a WAV, nothing beside the samples is read.
+        if start == 0 and 0 < stop == facts.frames and facts.codec != "wav":
+            member, needed = AudioMember(facts, size), Needed(0, size, start, stop)
+        else:
+            member, needed = _part_of(catalog, columns, row, facts, start, stop)
         return cls(
             source=source,
             catalog=catalog,
@@ -182,6 +173,26 @@ class ValuePiece(Piece):
         array, _ = read_array(data)
         check_rows(array, self.catalog.fields[self.field].hop_s(self.row))
         return array if self.rows is None else array[slice(*self.rows)]
+
+
+def _part_of(
+    catalog: Catalog, columns: FieldColumns, row: int, facts: AudioFacts, start: int, stop: int
+) -> tuple[AudioMember, Needed]:
+    """Return what is known of a member, and what some of its samples need."""
+    try:
+        member = columns.member_of(row, facts)
+        return member, needed_for(member, start, stop)
+    except FormatError as err:
+        with located(catalog, columns.name, row):
+            member = AudioMember(facts, columns.place(row)[1])
+            needed = needed_for(member, start, stop)
+        _LOG.warning(
+            "%s: its seek table is wrong (%s), so the whole member is read; run 'shardkit verify %s'",
+            catalog.place(columns.name, row),
+            err,
+            catalog.location,
+        )
+        return member, needed
 
 
 def pieces_of(

@@ -223,18 +223,18 @@ class Planner:
             found = self._sources[source].view.sections(rows[mine], passes=passes[mine], key=self._keys[source])
             columns = (array.tolist() for array in (mine, found.rows, found.starts, found.stops, chances[mine]))
             for index, row, start, stop, chance in zip(*columns, strict=True):
-                bounds = self._crops_of(source, row, (start, stop), chance)
+                if self._crop is None:
+                    placed[index] = (Draw(source, row, start, stop),) * len(chance)
+                    continue
+                bounds = self._crops_of(self._crop, source, row, (start, stop), chance)
                 if bounds is not None:
-                    placed[index] = tuple(Draw(source, row, first, last) for first, last in bounds)
+                    placed[index] = tuple([Draw(source, row, first, last) for first, last in bounds])
         return placed
 
     def _crops_of(
-        self, source: int, row: int, section: tuple[int, int], chances: Sequence[float]
+        self, crop: Crop, source: int, row: int, section: tuple[int, int], chances: Sequence[float]
     ) -> list[tuple[int, int]] | None:
         """Return the bounds of the views of one row; None: it is skipped."""
-        crop = self._crop
-        if crop is None:
-            return [section] * len(chances)
         catalog, events = self._sources[source].catalog, self._events[source]
         audio = catalog.fields[PRIMARY]
         with located(catalog, PRIMARY, row):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
@@ -148,14 +147,16 @@ def start_reading(
             except SAMPLE_FAULTS as err:  # the index contradicts itself
                 jobs.append(_done([(index, err)]))
                 continue
-            planned = [(piece, None) for piece in pieces]
-        if len(planned) < len(fields):
-            buffers.clear_but(index, [piece.field for piece, _ in planned])
-        for piece, shared in planned:
-            if shared is None:
-                alone.append((index, piece))
-            else:
-                tasks.append((piece.tar, partial(_fill_shared, shared, index, piece, buffers, fetcher)))
+            alone += [(index, piece) for piece in pieces]
+        else:
+            pieces = [piece for piece, _ in planned]
+            for piece, shared in planned:
+                if shared is None:
+                    alone.append((index, piece))
+                else:
+                    tasks.append((piece.tar, partial(_fill_shared, shared, index, piece, buffers, fetcher)))
+        if len(pieces) < len(fields):
+            buffers.clear_but(index, [piece.field for piece in pieces])
     joins = joined(alone)
     local = [join for join in joins if join.tar.is_local]
     num_bytes = sum(join.hi - join.lo for join in local)
@@ -183,9 +184,8 @@ def _run_all(tasks: Sequence[Task]) -> Faults:
 def _fill_all(joins: Sequence[Join], buffers: Buffers, fetcher: Fetcher) -> Faults:
     """Fill the buffers with what some joins of local tars hold; short ones that follow each other in a tar at once."""
     faults: Faults = []
-    for (_, is_short), group in groupby(joins, key=lambda join: (join.shard_key, join.hi - join.lo <= SHORT)):
-        run = list(group)
-        if is_short:
+    for run in _runs(joins):
+        if len(run) > 1:
             try:
                 found = fetcher.fetch_short(run)
             except SAMPLE_FAULTS:
@@ -196,6 +196,22 @@ def _fill_all(joins: Sequence[Join], buffers: Buffers, fetcher: Fetcher) -> Faul
         for join in run:
             faults += _fill(join, buffers, fetcher)
     return faults
+
+
+def _runs(joins: Sequence[Join]) -> list[list[Join]]:
+    """Return the joins in lists: short ones that follow each other in a tar in one, any other in one of its own."""
+    runs: list[list[Join]] = []
+    last = None
+    for join in joins:
+        if join.hi - join.lo > SHORT:
+            last = None
+        elif last is not None and last.shard == join.shard and last.catalog is join.catalog:
+            runs[-1].append(join)
+            continue
+        else:
+            last = join
+        runs.append([join])
+    return runs
 
 
 def _fill(join: Join, buffers: Buffers, fetcher: Fetcher) -> Faults:
