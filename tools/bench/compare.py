@@ -76,7 +76,7 @@ def write(results: Results, *, markdown: Path | None, pictures: Path | None) -> 
     """Print the tables, and write them and the pictures where that is wanted."""
     tables = [*report.tables(results), goal_table(results)]
     about = results.about
-    note = f"{about.get('date')}: {about.get('machine')}; rounds: {about.get('rounds')}, of {about.get('seconds')} s"
+    note = f"{about.get('date')}: {about.get('machine')}; {about.get('seconds')} s each, rounds: {_rounds(results)}"
     for table in tables:
         print(f"\n{table.text()}")
     print(f"\n{note}")
@@ -90,6 +90,16 @@ def write(results: Results, *, markdown: Path | None, pictures: Path | None) -> 
             report.settings(results, [described(name) for name in MODULES if name in about.get("systems", {})])
         )
         markdown.write_text("\n\n".join(texts) + "\n")
+
+
+def _rounds(results: Results) -> str:
+    """Return how many rounds there are of each workload: the fewest and the most of its rows."""
+    found = []
+    for workload in WORKLOADS:
+        counts = sorted(len(results.rounds(row)) for row in results.of(workload) if results.rounds(row))
+        if counts:
+            found.append(f"{workload} {counts[0]}" + (f" to {counts[-1]}" if counts[-1] > counts[0] else ""))
+    return ", ".join(found)
 
 
 def _environments(
@@ -122,7 +132,7 @@ def _measure(
     if not options.resume or "session" not in results.about:
         results.about["session"] = time.strftime("%Y%m%d-%H%M%S")
     results.about |= {"date": str(date.today()), "machine": machine()}
-    results.about |= {"rounds": options.rounds, "seconds": options.seconds}
+    results.about |= {"seconds": options.seconds}
     bench = Bench(
         folder=folder,
         pythons=pythons,
