@@ -202,7 +202,7 @@ def test_an_error_that_can_not_be_pickled_is_told_in_words():
 
 
 PROGRAM = """
-import multiprocessing, os, resource, sys, time
+import multiprocessing, os, resource, signal, sys, time
 from itertools import islice
 
 def main():  # imports here, as workers that are spawned import this file
@@ -216,6 +216,7 @@ def main():  # imports here, as workers that are spawned import this file
     {body}
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     main()
 """
 PRINT_FACTS = "print(xxhash.xxh3_64_hexdigest(repr(facts(islice(loader, 12))).encode()))"
@@ -266,7 +267,10 @@ def test_where_address_space_is_short_batches_come_all_the_same(bursts):
 )
 def test_workers_end_with_a_program_that_is_killed_or_interrupted(bursts, method, sign):
     running = subprocess.Popen(
-        **program(bursts, method, PRINT_PIDS_AND_READ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+        **program(bursts, method, PRINT_PIDS_AND_READ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
     )
     with running:
         workers = [int(pid) for pid in running.stdout.readline().split()]
