@@ -36,8 +36,7 @@ def stream_of(frames: bytes | memoryview, info: StreamInfo, num_samples: int) ->
     Raises:
         AudioError: So few bytes can't hold them.
     """
-    if num_samples > len(frames) // _MIN_FRAME_BYTES * info.max_block:
-        raise _too_few(frames, num_samples)
+    _check_fits(frames, num_samples, info.max_block)
     header = slice_header(info, num_samples)
     stream = _room("stream", len(header) + len(frames)).data
     stream[: len(header)] = header
@@ -70,8 +69,7 @@ def decode_stream(
     Raises:
         AudioError: A frame is damaged or missing, or it is another stream.
     """
-    if num_samples > len(stream) // _MIN_FRAME_BYTES * MAX_BLOCK:
-        raise _too_few(stream, num_samples)
+    _check_fits(stream, num_samples, MAX_BLOCK)
     dtype: type[np.signedinteger] = np.int16 if bit_depth <= 16 else np.int32
     if _HAS_DR_FLAC:
         size = num_samples * channels * np.dtype(dtype).itemsize
@@ -100,8 +98,7 @@ def decode_mono(stream: bytes | memoryview, num_samples: int, start: int, out: N
         block = decode_stream(stream, 1, num_samples, 32, for_now=True)
         to_float32(block[start : start + len(out)], out[None])
         return
-    if num_samples > len(stream) // _MIN_FRAME_BYTES * MAX_BLOCK:
-        raise _too_few(stream, num_samples)
+    _check_fits(stream, num_samples, MAX_BLOCK)
     read, ffi = miniaudio.lib.ma_dr_flac_read_pcm_frames_f32, miniaudio.ffi
     decoder = _opened(stream, 1)
     try:
@@ -158,8 +155,10 @@ def _opened(stream: bytes | memoryview, channels: int) -> Any:
     return decoder
 
 
-def _too_few(data: bytes | memoryview, num_samples: int) -> AudioError:
-    return AudioError(f"{len(data)} bytes of FLAC can't hold {num_samples} samples")
+def _check_fits(data: bytes | memoryview, num_samples: int, max_block: int) -> None:
+    """Raise unless so many bytes can hold so many samples, before memory is taken for these."""
+    if num_samples > len(data) // _MIN_FRAME_BYTES * max_block:
+        raise AudioError(f"{len(data)} bytes of FLAC can't hold {num_samples} samples")
 
 
 def _missing(expected: int, decoded: int) -> AudioError:

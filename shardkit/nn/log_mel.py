@@ -130,15 +130,15 @@ def log_mel(audio: Tensor, *, window: Tensor, filters: Tensor, hop_length: int, 
         raise InputError(f"log-mel in {window.dtype} would lose the quiet bands; keep this module in float32")
     num_batch, num_channels, time = audio.shape
     n_fft, num_frames = len(window), -(-time // hop_length)
-    rows = num_batch * num_channels
-    if rows == 0:  # which torch.stft does not take
+    num_rows = rows_at_once = num_batch * num_channels
+    if num_rows == 0:  # which torch.stft does not take
         return audio.new_empty((num_batch, num_channels, len(filters), num_frames), dtype=window.dtype)
     if audio.device.type == "cpu":
-        rows = max(1, torch.get_num_threads() * _AT_ONCE // max(1, num_frames * n_fft))
+        rows_at_once = max(1, torch.get_num_threads() * _AT_ONCE // max(1, num_frames * n_fft))
     with torch.autocast(audio.device.type, enabled=False):
-        samples = audio.to(window.dtype).reshape(num_batch * num_channels, time)
+        samples = audio.to(window.dtype).reshape(num_rows, time)
         samples = nn.functional.pad(samples, (0, max(0, n_fft // 2 + 1 - time)))
-        parts = (_power(part, window, hop_length, num_frames) for part in torch.split(samples, rows))
+        parts = (_power(part, window, hop_length, num_frames) for part in torch.split(samples, rows_at_once))
         energies = torch.cat([(filters @ power).clamp(min=floor).log() for power in parts])
     return energies.reshape(num_batch, num_channels, len(filters), num_frames)
 

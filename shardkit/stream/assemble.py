@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.audio.resample import num_resampled
-from shardkit.core.distinct import distinct
 from shardkit.core.errors import InputError, ShardkitError
 from shardkit.format.index import PRIMARY
 from shardkit.stream.batch import Batch
@@ -96,8 +95,6 @@ class Assembler:
             check_int16(sources, names, sample_rate=options.sample_rate, channels=options.channels)
         self._row_shapes = row_shapes(sources, self._other_fields, options.crop_s)
         self._metadata = {name: _metadata_columns(sources, name) for name in options.metadata}
-        rates = [distinct(source.catalog.fields[PRIMARY].sample_rate[source.view.rows]) for source in sources]
-        self._rates = [found[0] if len(found) == 1 else None for found in rates]  # of all recordings of a source
         self._label_rows = [LabelRows(source.catalog, self.labels) for source in sources]
         self._interval_rows = [IntervalRows(source.catalog, self.mask_names) for source in sources]
 
@@ -227,7 +224,7 @@ class Assembler:
         """Return the samples that a draw delivers."""
         if draw is None:
             return 0
-        length, rate = draw.stop - draw.start, self._rates[draw.source] or self._rate(draw)
+        length, rate = draw.stop - draw.start, self._rate(draw)
         return length if rate == self._options.sample_rate else num_resampled(length, rate, self._options.sample_rate)
 
     def _labels(self, draws: Sequence[Draw | None]) -> NDArray[np.float32]:

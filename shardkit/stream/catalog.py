@@ -111,19 +111,12 @@ class FieldColumns:
     @cached_property
     def _facts(self) -> "tuple[_Words, _Words, list[memoryview[int]]]":
         columns = (self.sample_rate, self.channels, self.frames, self.bit_depth, self._data_offset)
-        return self._codec, _Words(self._column("sample_format")), [column.data for column in columns]
+        words = _Words(self._column("codec")), _Words(self._column("sample_format"))
+        return *words, [column.data for column in columns]
 
     def rate(self, row: int) -> int:
         """Return the stored rate of an audio member, in Hz."""
         return self._facts[2][0][row]
-
-    def codec(self, row: int) -> str:
-        """Return the codec of an audio member."""
-        return self._codec.of(row)  # type: ignore[no-any-return]
-
-    @cached_property
-    def _codec(self) -> "_Words":
-        return _Words(self._column("codec"))
 
     @cached_property
     def bit_depth(self) -> NDArray[np.int16]:

@@ -8,6 +8,7 @@ whole blocks of neighbours where they are dear.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -61,12 +62,7 @@ def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
     by_tar: dict[tuple[int, int], list[tuple[int, Piece]]] = {}
     for asked in pieces:
         piece = asked[1]
-        key = id(piece.catalog), piece.shard
-        listed = by_tar.get(key)
-        if listed is None:
-            by_tar[key] = [asked]
-        else:
-            listed.append(asked)
+        by_tar.setdefault((id(piece.catalog), piece.shard), []).append(asked)
     joins = []
     for listed in by_tar.values():
         catalog, shard = listed[0][1].catalog, listed[0][1].shard
@@ -91,12 +87,7 @@ def joined(pieces: Iterable[tuple[int, Piece]]) -> list[Join]:
 
 def _all_apart(bounds: Sequence[tuple[int, int]], gap: int) -> bool:
     """Return whether more than so many bytes lie between any two stretches: then none are joined."""
-    reached = -gap
-    for start, stop in sorted(bounds):
-        if start - reached <= gap:
-            return False
-        reached = stop
-    return True
+    return all(after[0] - before[1] > gap for before, after in pairwise(sorted(bounds)))
 
 
 def _gap_worth_a_request(tar: Location) -> int:

@@ -96,7 +96,7 @@ def _rounds(results: Results) -> str:
     """Return how many rounds there are of each workload: the fewest and the most of its rows."""
     found = []
     for workload in WORKLOADS:
-        counts = sorted(len(results.rounds(row)) for row in results.of(workload) if results.rounds(row))
+        counts = sorted(filter(None, (len(results.rounds(row)) for row in results.of(workload))))
         if counts:
             found.append(f"{workload} {counts[0]}" + (f" to {counts[-1]}" if counts[-1] > counts[0] else ""))
     return ", ".join(found)
@@ -131,8 +131,7 @@ def _measure(
 ) -> None:
     if not options.resume or "session" not in results.about:
         results.about["session"] = time.strftime("%Y%m%d-%H%M%S")
-    results.about |= {"date": str(date.today()), "machine": machine()}
-    results.about |= {"seconds": options.seconds}
+    results.about |= {"date": str(date.today()), "machine": machine(), "seconds": options.seconds}
     bench = Bench(
         folder=folder,
         pythons=pythons,

@@ -158,10 +158,9 @@ def _with_log_mels(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Add shardkit's: of those measured here they take least."""
     import torch  # noqa: PLC0415  (only where it is used)
 
-    from shardkit.nn import LogMel  # noqa: PLC0415
     from tools.bench.systems import log_mel  # noqa: PLC0415
 
-    features = LogMel(sample_rate=RATE, n_fft=log_mel.N_FFT, hop_length=log_mel.HOP, n_mels=log_mel.MELS)
+    features = log_mel.of_shardkit(RATE)
     with torch.no_grad():
         for batch in batches:
             yield batch._replace(features=features(torch.from_numpy(batch.audio)))

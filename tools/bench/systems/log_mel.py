@@ -26,6 +26,13 @@ def log_mel(rate: int) -> Callable[[Any], torch.Tensor]:
     return features
 
 
+def of_shardkit(rate: int) -> torch.nn.Module:
+    """Return shardkit's, with the same options."""
+    from shardkit.nn import LogMel  # noqa: PLC0415  (which the peers' environments do not have)
+
+    return LogMel(sample_rate=rate, n_fft=N_FFT, hop_length=HOP, n_mels=MELS)
+
+
 def _filters(rate: int) -> torch.Tensor:
     """Return triangles on HTK's mel scale, (frequency, mel)."""
     frequencies = torch.linspace(0, rate // 2, N_FFT // 2 + 1)

@@ -102,13 +102,10 @@ def _stream(job: Job, **more: Any) -> Stream:
 
 
 def _loader(job: Job) -> Any:
-    from shardkit.nn import LogMel  # noqa: PLC0415  (as above)
-    from shardkit.train import Loader  # noqa: PLC0415
+    from shardkit.train import Loader  # noqa: PLC0415  (as above)
     from tools.bench.systems import log_mel  # noqa: PLC0415
 
-    transform = None
-    if job.workload == "G":
-        transform = LogMel(sample_rate=RATE, n_fft=log_mel.N_FFT, hop_length=log_mel.HOP, n_mels=log_mel.MELS)
+    transform = log_mel.of_shardkit(RATE) if job.workload == "G" else None
     return Loader(_stream(job), device="cpu", transform=transform, workers=job.workers)
 
 
