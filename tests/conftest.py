@@ -1,6 +1,7 @@
 """Fixtures that all tests share: a real S3 server, and the recordings that some tests need."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,15 @@ class S3:
     @property
     def url(self) -> str:
         return f"s3://{self.bucket}"
+
+
+@pytest.fixture(autouse=True)
+def no_handler_left() -> Iterator[None]:
+    """Fail the test that leaves a signal handler behind: forked processes of later tests would begin with it."""
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in signals]
+    yield
+    assert [signal.getsignal(number) for number in signals] == before
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make what is needed, measure, and write."""
     options = parse_arguments(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(options.results or folder / "results.json")
@@ -153,4 +152,5 @@ def _measure(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     main()
