@@ -94,6 +94,7 @@ class LogMel(MelSpectrogram):
             log="log10" if self.log == "whisper" else self.log,
             floor=self.floor,
             out_dtype=None if per_clip else out_dtype,
+            fused=self.fused,
         )
         if not per_clip or features.numel() == 0:
             return as_dtype(features, out_dtype)

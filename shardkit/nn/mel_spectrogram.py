@@ -4,6 +4,7 @@ from typing import Unpack
 
 from torch import Tensor
 
+from shardkit.nn.fused import fused_mel
 from shardkit.nn.mel import MelScale, Norm, mel_filters
 from shardkit.nn.spectra import OutDtype, spectra
 from shardkit.nn.spectrogram import Spectrogram, SpectrogramOptions
@@ -70,6 +71,7 @@ class MelSpectrogram(Spectrogram):
             mel_scale=mel_scale,
         )
         self.register_buffer("filters", filters, persistent=False)
+        self.fused = fused_mel(filters)
         self._options |= bands | {"n_mels": len(filters), "f_min": float(f_min), "f_max": float(f_max)}
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -89,4 +91,5 @@ class MelSpectrogram(Spectrogram):
             power=self.power,
             filters=self.filters,
             out_dtype=out_dtype,
+            fused=self.fused,
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from shardkit.core.errors import InputError
 from shardkit.nn.framing import Framing
+from shardkit.nn.fused import FusedMel
 
 Log = Literal["ln", "log10", "db"]
 OutDtype = Literal["float32", "bfloat16", "float16"]
@@ -33,6 +34,7 @@ def spectra(
     log: Log | None = None,
     floor: float = 0.0,
     out_dtype: OutDtype | None = None,
+    fused: FusedMel | None = None,
 ) -> Tensor:
     """Return spectra of audio, in bands if there are filters, as logarithms if one is named.
 
@@ -45,6 +47,7 @@ def spectra(
         log: ``ln``, ``log10``, or ``db``: 10 · log10 of powers, 20 · log10 of magnitudes; None: as they are.
         floor: Least value before a logarithm; what is below it becomes it, so that silence has one.
         out_dtype: Of the result; None: the window's.
+        fused: Of the filters: what computes the same on a CUDA device, within what ``docs/features.md`` says.
 
     Returns:
         (batch, channel, band, frame).
@@ -59,7 +62,24 @@ def spectra(
         return as_dtype(values if log is None else logarithm(values, log, floor, power), out_dtype)
 
     num_bands = len(window) // 2 + 1 if filters is None else len(filters)
-    return in_rows(audio, compute, framing=framing, num_bands=num_bands, dtype=window.dtype, out_dtype=out_dtype)
+
+    def plain(audio: Tensor) -> Tensor:
+        return in_rows(audio, compute, framing=framing, num_bands=num_bands, dtype=window.dtype, out_dtype=out_dtype)
+
+    if fused is None or audio.ndim != 3 or audio.numel() == 0 or not fused.takes(audio, window):
+        return plain(audio)
+    dtype = torch.float32 if out_dtype is None else getattr(torch, out_dtype)
+    features: Tensor = fused(
+        audio,
+        framing=framing,
+        window=window,
+        power=power,
+        log=log,
+        floor=floor,
+        out_dtype=dtype,
+        otherwise=plain,
+    )
+    return features
 
 
 def in_rows(
