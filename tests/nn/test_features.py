@@ -1,6 +1,8 @@
 """What holds for every kind of features: shapes, rows, precision, gradients, descriptions, presets' names."""
 
 import json
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -209,6 +211,11 @@ def test_presets_are_built_by_name_and_may_be_changed():
 def test_options_that_can_not_be_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_nn_needs_no_torchaudio():
+    code = "import sys; sys.modules['torchaudio'] = None; from shardkit.nn import preset; preset('kaldi-like')"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @needs_gpu
