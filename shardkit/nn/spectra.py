@@ -66,7 +66,7 @@ def spectra(
     def plain(audio: Tensor) -> Tensor:
         return in_rows(audio, compute, framing=framing, num_bands=num_bands, dtype=window.dtype, out_dtype=out_dtype)
 
-    if fused is None or audio.ndim != 3 or audio.numel() == 0 or not fused.takes(audio, window):
+    if fused is None or not fused.takes(audio, window, framing):
         return plain(audio)
     dtype = torch.float32 if out_dtype is None else getattr(torch, out_dtype)
     features: Tensor = fused(

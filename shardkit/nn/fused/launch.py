@@ -13,6 +13,7 @@ from shardkit.nn.framing import Framing
 from shardkit.nn.fused import tables
 
 _PROGRAMS_PER_PROCESSOR = 4  # more than fit at once would only wait, and each has its own part of ``scratch``
+_TAKEN = (torch.float32, torch.bfloat16, torch.float16)
 _LOG_SCALES = {"ln": 1.0, "log10": 1.0 / np.log(10.0), "db": 10.0 / np.log(10.0)}
 
 
@@ -33,12 +34,14 @@ class FusedMel(nn.Module):
         self.shape = shape
         self.num_bands = len(filters)
 
-    def takes(self, audio: Tensor, window: Tensor) -> bool:
+    def takes(self, audio: Tensor, window: Tensor, framing: Framing) -> bool:
         """Return whether the kernel can be used: on a CUDA device in float32, and not while torch compiles."""
         return (
             audio.is_cuda
+            and audio.ndim == 3
+            and audio.dtype in _TAKEN
+            and audio.shape[0] * audio.shape[1] * framing.num_frames(audio.shape[2]) > 0
             and window.dtype == torch.float32
-            and audio.dtype != torch.float64
             and not torch.compiler.is_compiling()
             and has_triton()
         )

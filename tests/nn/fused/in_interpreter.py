@@ -28,10 +28,10 @@ def on_cpu():
 def both(module, audio):
     """Return what the fused path and the plain path, in float64, make of audio."""
     assert module.fused is not None
-    assert module.fused.takes(audio, module.window)
+    assert module.fused.takes(audio, module.window, module.framing)
     found = module(audio)
     expected = module.double()(audio.double())
-    assert not module.fused.takes(audio, module.window)
+    assert not module.fused.takes(audio, module.window, module.framing)
     module.float()
     return found, expected
 
