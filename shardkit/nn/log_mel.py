@@ -1,95 +1,78 @@
-"""Log-mel features, with frames that line up with a batch's masks.
+"""Log-mel features, with frames that line up with a batch's masks (``framing.py`` has the picture)."""
 
-Frame i is centred on sample i · hop, as every centred STFT's is, and stands for samples [i·hop, (i+1)·hop), as the
-frames of ``Batch.masks`` do:
-
-    samples   |0 . . . |hop . . . |2·hop . . . |3·hop . .|        time = 3·hop + 3
-    masks     |   0    |    1     |     2      |    3    |        ceil(time / hop) = 4 frames
-    windows   ^0       ^1         ^2           ^3
-
-A centred STFT has 1 + time // hop frames: as many, unless time is a multiple of hop, and then one more, centred on the
-end of the audio. It is dropped, as Whisper drops it (openai/whisper, ``log_mel_spectrogram``).
-"""
-
-from typing import Literal
+from typing import Literal, Unpack, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from shardkit.core.checks import checked_whole
+from shardkit.core.checks import is_number
 from shardkit.core.errors import InputError
-from shardkit.nn.mel import MelScale, mel_filters
+from shardkit.nn.framing import Frames, Framing, PadMode
+from shardkit.nn.mel_spectrogram import MelOptions, MelSpectrogram
+from shardkit.nn.spectra import Log, OutDtype, as_dtype, spectra
 
-# Values of windowed frames that each thread of a CPU works on at once. What lies between the steps then fits its caches
-# and is memory that the process has already: a batch in one piece takes four times as long, mostly in page faults.
-_AT_ONCE = 1 << 20
+LogKind = Literal["ln", "log10", "db", "whisper"]
+
+_WHISPER_RANGE = 8.0  # powers of ten below a clip's loudest value; openai/whisper, audio.py, log_mel_spectrogram
+# Standard deviations below this are rounding of a constant: float32 near 2 has steps of 2.4e-7.
+_LEAST_STD = 1e-5
 
 
-class LogMel(nn.Module):
+class LogMelOptions(MelOptions, total=False):
+    """Options of ``LogMel``, and of all that is made of one; its documentation says what they are."""
+
+    log: LogKind
+    floor: float
+    top_db: float | None
+    normalize: bool
+
+
+class LogMel(MelSpectrogram):
     """Log-mel energies of audio.
 
-    Shape: (batch, channel, time) to (batch, channel, mel, frame), frame = ceil(time / hop_length).
+    Shape: (batch, channel, time) to (batch, channel, mel, frame); ``num_frames`` says how many: ceil(time /
+    hop_length), unless ``frames`` or ``center`` say otherwise.
 
-    It computes in float32 under autocast too, because half precision can't hold both the loud and the quiet bands of
-    a spectrum. Its window and filters follow ``.to(device)`` and ``.double()``, and are in no ``state_dict``: they
-    follow from the options.
+    A clip, below, is a row: one batch item's one channel, with what it was padded with. What is done per clip depends
+    on where a recording is cropped, and on nothing else in its batch.
 
     Args:
-        sample_rate: Of the audio, in Hz.
-        n_fft: Length of the Fourier transform, in samples.
-        win_length: Length of the Hann window, centred in ``n_fft``; None: ``n_fft``.
-        hop_length: Samples from frame to frame; give the stream's ``mask_hop`` the same.
-        n_mels: Number of mel bands.
-        f_min: Lower edge of the lowest band, in Hz.
-        f_max: Upper edge of the highest band, in Hz; None: half the sample rate.
-        norm: None: filters peak at 1. ``slaney``: all filters have the same area.
-        mel_scale: ``htk`` or ``slaney``.
-        floor: Least power; what is below it becomes it, so that silence has a logarithm.
+        log: ``ln``: natural logarithm. ``log10``. ``db``: 10 · log10 of powers, 20 · log10 of magnitudes.
+            ``whisper``: log10, no less than 8 below the clip's greatest value, then (x + 4) / 4.
+        floor: Least energy; what is below it becomes it, so that silence has a logarithm.
+        top_db: With ``db``: what lies further than this below the clip's greatest value is raised to it; None: as is.
+        normalize: Give each clip mean 0 and standard deviation 1 (of a sample, dividing by n - 1), over all bands and
+            frames. A constant clip, such as silence, becomes 0.
+        options: As ``MelSpectrogram`` has them, ``n_mels``, ``f_min``, ``f_max``, ``norm``, ``mel_scale``, and as
+            ``Spectrogram`` has them, ``sample_rate``, ``n_fft``, ``win_length``, ``hop_length``, ``window``,
+            ``center``, ``pad_mode``, ``frames``, ``power``, ``out_dtype``.
 
     Raises:
         InputError: An option can't be; the message says what would work.
 
     Source:
-        Equal, but for rounding, to the logarithm of ``torchaudio.transforms.MelSpectrogram`` with the same options,
-        frames cut as said above.
+        ``ln``: equal, but for rounding, to the logarithm of ``torchaudio.transforms.MelSpectrogram`` with the same
+        options. ``db`` with ``top_db``: to ``AmplitudeToDB`` of it, which takes the greatest value of all of an item's
+        channels. ``whisper``: to ``log_mel_spectrogram`` of openai/whisper, a clip at a time.
 
     >>> LogMel(sample_rate=16_000)(torch.zeros(8, 1, 32_000)).shape
     torch.Size([8, 1, 80, 200])
     """
 
-    window: Tensor
-    filters: Tensor
-
     def __init__(
         self,
         *,
-        sample_rate: int,
-        n_fft: int = 400,
-        win_length: int | None = None,
-        hop_length: int = 160,
-        n_mels: int = 80,
-        f_min: float = 0.0,
-        f_max: float | None = None,
-        norm: Literal["slaney"] | None = None,
-        mel_scale: MelScale = "htk",
+        log: LogKind = "ln",
         floor: float = 1e-10,
+        top_db: float | None = None,
+        normalize: bool = False,
+        **options: Unpack[MelOptions],
     ) -> None:
-        super().__init__()
-        filters = mel_filters(
-            sample_rate=sample_rate,
-            n_fft=n_fft,
-            n_mels=n_mels,
-            f_min=f_min,
-            f_max=f_max,
-            norm=norm,
-            mel_scale=mel_scale,
-        )
-        self.sample_rate = sample_rate
-        self.hop_length = hop_length
-        self.floor = floor
-        self.register_buffer("window", _centred_hann(win_length, n_fft), persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
-        _check(hop_length, floor)
+        super().__init__(**options)
+        _check(log, floor, top_db, normalize)
+        self.log, self.floor, self.top_db, self.normalize = log, float(floor), top_db, normalize
+        self._options |= {"log": log, "floor": self.floor, "normalize": bool(normalize)}
+        self._options["top_db"] = None if top_db is None else float(top_db)
 
     def forward(self, audio: Tensor) -> Tensor:
         """Return the log-mel energies of audio, (batch, channel, mel, frame).
@@ -97,70 +80,98 @@ class LogMel(nn.Module):
         Raises:
             InputError: The audio is not (batch, channel, time) of floats, or the module was cast to half precision.
         """
-        return log_mel(audio, window=self.window, filters=self.filters, hop_length=self.hop_length, floor=self.floor)
+        return self.log_mels(audio, self.out_dtype)
 
-    def extra_repr(self) -> str:
-        """Return the options that ``print`` shows."""
-        n_mels, n_fft = len(self.filters), len(self.window)
-        return f"sample_rate={self.sample_rate}, n_fft={n_fft}, hop_length={self.hop_length}, n_mels={n_mels}"
+    def log_mels(self, audio: Tensor, out_dtype: OutDtype | None = None) -> Tensor:
+        """Return the log-mel energies, whatever a subclass makes of them, (batch, channel, mel, frame)."""
+        per_clip = self.log == "whisper" or self.top_db is not None or self.normalize
+        features = spectra(
+            audio,
+            framing=self.framing,
+            window=self.window,
+            power=self.power,
+            filters=self.filters,
+            log="log10" if self.log == "whisper" else self.log,
+            floor=self.floor,
+            out_dtype=None if per_clip else out_dtype,
+            fused=self.fused,
+        )
+        if not per_clip or features.numel() == 0:
+            return as_dtype(features, out_dtype)
+        if self.log == "whisper":
+            features = (_raised(features, _WHISPER_RANGE) + 4.0) / 4.0
+        if self.top_db is not None:
+            features = _raised(features, self.top_db)
+        return as_dtype(_normalized(features) if self.normalize else features, out_dtype)
 
 
-def log_mel(audio: Tensor, *, window: Tensor, filters: Tensor, hop_length: int, floor: float = 1e-10) -> Tensor:
-    """Return log-mel energies, one column a hop; what ``LogMel`` computes.
-
-    The audio is mirrored at its ends, as a centred STFT does by default. Mirroring needs more than half a window, so
-    shorter audio is first extended by zeros on the right; the number of frames stays that of the audio as given.
+def log_mel(
+    audio: Tensor,
+    *,
+    window: Tensor,
+    filters: Tensor,
+    hop_length: int,
+    log: Log = "ln",
+    floor: float = 1e-10,
+    power: float = 2.0,
+    center: bool = True,
+    pad_mode: PadMode = "reflect",
+    frames: Frames = "aligned",
+    out_dtype: OutDtype | None = None,
+) -> Tensor:
+    """Return log-mel energies, one column a hop; what ``LogMel`` computes before it looks at whole clips.
 
     Args:
         audio: (batch, channel, time), floats in [-1, 1].
         window: (n_fft,) float32 or float64; what is computed is of this dtype, under autocast too.
         filters: (mel, n_fft // 2 + 1), as ``mel_filters`` gives them.
         hop_length: Samples from frame to frame.
-        floor: Least power.
+        log: ``ln``, ``log10`` or ``db``.
+        floor: Least energy.
+        power: 2: of powers; 1: of magnitudes.
+        center: As ``Spectrogram`` has it, and so are the next two.
+        pad_mode: What centred frames see beyond the ends.
+        frames: How many centred frames there are.
+        out_dtype: Of the result; None: the window's.
 
     Returns:
-        Natural log of power, (batch, channel, mel, frame), frame = ceil(time / hop_length), in the window's dtype.
+        Logarithms, (batch, channel, mel, frame).
 
     Raises:
         InputError: The audio is not (batch, channel, time) of floats, or the window is of half precision.
     """
-    if audio.ndim != 3 or not audio.is_floating_point():
-        raise InputError(f"audio is {audio.dtype} of shape {tuple(audio.shape)}; give floats, (batch, channel, time)")
-    if window.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"log-mel in {window.dtype} would lose the quiet bands; keep this module in float32")
-    num_batch, num_channels, time = audio.shape
-    n_fft, num_frames = len(window), -(-time // hop_length)
-    num_rows = rows_at_once = num_batch * num_channels
-    if num_rows == 0:  # which torch.stft does not take
-        return audio.new_empty((num_batch, num_channels, len(filters), num_frames), dtype=window.dtype)
-    if audio.device.type == "cpu":
-        rows_at_once = max(1, torch.get_num_threads() * _AT_ONCE // max(1, num_frames * n_fft))
-    with torch.autocast(audio.device.type, enabled=False):
-        samples = audio.to(window.dtype).reshape(num_rows, time)
-        samples = nn.functional.pad(samples, (0, max(0, n_fft // 2 + 1 - time)))
-        parts = (_power(part, window, hop_length, num_frames) for part in torch.split(samples, rows_at_once))
-        energies = torch.cat([(filters @ power).clamp(min=floor).log() for power in parts])
-    return energies.reshape(num_batch, num_channels, len(filters), num_frames)
+    framing = Framing(n_fft=len(window), hop_length=hop_length, center=center, pad_mode=pad_mode, frames=frames)
+    return spectra(
+        audio,
+        framing=framing,
+        window=window,
+        power=power,
+        filters=filters,
+        log=log,
+        floor=floor,
+        out_dtype=out_dtype,
+    )
 
 
-def _power(samples: Tensor, window: Tensor, hop_length: int, num_frames: int) -> Tensor:
-    """Return the power spectra of samples, (row, time), as (row, bin, frame)."""
-    spectrum = torch.stft(samples, len(window), hop_length, window=window, center=True, return_complex=True)
-    # stft gives a view whose bins lie side by side in memory. A sum over the last axis of two takes twice as long.
-    real, imaginary = torch.view_as_real(spectrum[..., :num_frames].transpose(-1, -2)).unbind(-1)
-    return real.square().addcmul(imaginary, imaginary).transpose(-1, -2)
+def _raised(features: Tensor, depth: float) -> Tensor:
+    """Return features with what lies more than ``depth`` below a clip's greatest value raised to that."""
+    return torch.maximum(features, features.amax(dim=(-2, -1), keepdim=True) - depth)
 
 
-def _centred_hann(win_length: int | None, n_fft: int) -> Tensor:
-    """Return a periodic Hann window in the middle of ``n_fft`` samples, where torch.stft puts a shorter window."""
-    length = n_fft if win_length is None else checked_whole(win_length, "win_length")
-    if length > n_fft:
-        raise InputError(f"win_length is {length}; it must be from 1 to n_fft, which is {n_fft}")
-    left = (n_fft - length) // 2
-    return nn.functional.pad(torch.hann_window(length), (left, n_fft - length - left))
+def _normalized(features: Tensor) -> Tensor:
+    """Return each clip with mean 0 and standard deviation 1, or 0 where it is constant."""
+    centred = features - features.mean(dim=(-2, -1), keepdim=True)
+    count = features.shape[-2] * features.shape[-1]
+    variance = centred.square().sum(dim=(-2, -1), keepdim=True) / max(1, count - 1)
+    return centred / variance.clamp(min=_LEAST_STD**2).sqrt()
 
 
-def _check(hop_length: int, floor: float) -> None:
-    checked_whole(hop_length, "hop_length")
-    if not 0.0 < floor < float("inf"):
-        raise InputError(f"floor is {floor:g}; it must be a positive power, like 1e-10")
+def _check(log: object, floor: object, top_db: object, normalize: object) -> None:
+    if log not in get_args(LogKind):
+        raise InputError(f"log is {log!r}; choose one of {', '.join(get_args(LogKind))}")
+    if not is_number(floor) or not floor > 0.0:  # type: ignore[operator]
+        raise InputError(f"floor is {floor}; it must be a positive energy, like 1e-10")
+    if top_db is not None and (log != "db" or not is_number(top_db) or not top_db > 0.0):  # type: ignore[operator]
+        raise InputError(f"top_db is {top_db} with log={log!r}; give decibels above 0, with log='db', or None")
+    if normalize not in (True, False):
+        raise InputError(f"normalize is {normalize!r}; choose True or False")
