@@ -153,7 +153,7 @@ def normal(keys: Tensor, num_channels: int, num_samples: int) -> Tensor:
     radius = ((bits >> 32) & 0xFFFFFFFF).float().add_(0.5).mul_(2.0**-32).log_().mul_(-2.0).clamp_(min=0.0).sqrt_()
     angle = (bits & 0xFFFFFFFF).float().mul_(math.tau * 2.0**-32)
     both = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
-    return both.reshape(len(keys), num_channels, -1)[..., :num_samples].contiguous()
+    return both.flatten(start_dim=2)[..., :num_samples].contiguous()
 
 
 def integers(uniforms: Tensor, below: int | Tensor) -> Tensor:

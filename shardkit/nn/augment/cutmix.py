@@ -66,7 +66,7 @@ class CutMix(Mixing):
         values, partner = self._mixed(batch), drawn["partner"]
         times = torch.arange(values.shape[-1], device=values.device)
         cut = (times >= drawn["start"][:, None]) & (times < drawn["stop"][:, None])
-        cut = cut.reshape(len(values), *[1] * (values.ndim - 2), -1)
+        cut = cut.reshape(len(values), *[1] * (values.ndim - 2), len(times))
         mixed = torch.where(cut, values[partner], values)
         labels = self._mixed_labels(batch.labels, partner, drawn["share"], drawn["partner_share"])
         if self.on == "features":

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from shardkit.core.checks import checked_whole
 from shardkit.core.errors import InputError
+from shardkit.nn.augment.spectra import irfft, rfft
 
 
 class Frames(nn.Module):
@@ -38,8 +39,7 @@ class Frames(nn.Module):
         rest = -time % self.hop
         padded = nn.functional.pad(audio, (half, half + rest))
         frames = padded.unfold(-1, self.n_fft, self.hop)
-        spectra: Tensor = torch.fft.rfft(frames * self.window.to(audio.dtype))
-        return spectra
+        return rfft(frames * self.window.to(audio.dtype))
 
     def audio(self, spectra: Tensor, num_samples: int) -> Tensor:
         """Return the audio whose spectra come nearest to these, (batch, channel, num_samples).
@@ -47,7 +47,7 @@ class Frames(nn.Module):
         Source:
             Griffin, Lim (1984), "Signal estimation from modified short-time Fourier transform", equation 6.
         """
-        parts = torch.fft.irfft(spectra, self.n_fft)
+        parts = irfft(spectra, self.n_fft)
         window = self.window.to(parts.dtype)
         total = self._added(parts * window)
         weight = self._added((window.square()).expand(1, 1, parts.shape[2], -1))

@@ -6,7 +6,7 @@ from torch import Tensor
 from shardkit.nn.augment.noise import added_at
 from shardkit.nn.augment.options import between, checked_range
 from shardkit.nn.augment.padding import without_padding
-from shardkit.nn.augment.spectra import good_length
+from shardkit.nn.augment.spectra import good_length, irfft, rfft
 from shardkit.nn.augment.step import AudioBatch, Augmentation, B, Parameters, with_audio
 from shardkit.nn.draws import FIELD, Draws, normal
 
@@ -71,5 +71,4 @@ def _shaped(noise: Tensor, exponent: Tensor) -> Tensor:
     bins = torch.arange(length // 2 + 1, device=noise.device, dtype=torch.float64)
     weights = torch.exp(-0.5 * exponent[:, None] * bins.clamp(min=1.0).log())
     weights = torch.where(bins == 0.0, 0.0, weights).to(noise.dtype)
-    shaped: Tensor = torch.fft.irfft(torch.fft.rfft(noise, length) * weights[:, None], length)
-    return shaped[..., :time]
+    return irfft(rfft(noise, length) * weights[:, None], length)[..., :time]

@@ -14,6 +14,7 @@ from shardkit.core.errors import InputError
 from shardkit.nn.augment.frames import Frames
 from shardkit.nn.augment.options import between
 from shardkit.nn.augment.padding import without_padding
+from shardkit.nn.augment.spectra import product
 from shardkit.nn.augment.step import AudioBatch, Augmentation, B, Parameters, with_audio
 from shardkit.nn.draws import FIELD, Draws, uniform_field
 
@@ -79,7 +80,8 @@ def _turned(batch: B, angles: Tensor, frames: Frames) -> B:
     audio = batch.audio
     if audio.numel():
         angles = angles.to(audio.dtype)
-        audio = frames.audio(frames.spectra(audio) * torch.complex(angles.cos(), angles.sin()), audio.shape[-1])
+        turns = torch.complex(angles.cos(), angles.sin())
+        audio = frames.audio(product(frames.spectra(audio), turns), audio.shape[-1])
     return with_audio(batch, without_padding(audio, batch.lengths))
 
 

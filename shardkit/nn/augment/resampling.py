@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from shardkit.nn.augment.spectra import good_length
+from shardkit.nn.augment.spectra import fft, good_length, ifft, product, rfft
 
 _GUARD = 256  # silence between the end of the audio and its beginning, which periodically follows
 _ROLL_OFF = 0.95  # of the new half sample rate, from where on a speed above 1 fades frequencies out
@@ -45,12 +45,11 @@ def at_speed(audio: Tensor, speeds: Tensor, num_samples: int) -> Tensor:
     size = good_length(bins + num_samples - 1)
     index = torch.arange(size, device=audio.device)
     chirp = _chirp(speeds / length, torch.where(index < num_samples, index, size - index), audio.dtype)
-    weighted = torch.fft.rfft(audio, length) * _weights(speeds, length, audio.dtype)[:, None]
-    weighted = weighted * _chirp(speeds / length, index[:bins], audio.dtype)[:, None].conj()
-    product = torch.fft.fft(weighted, size) * torch.fft.fft(chirp)[:, None]
-    summed = torch.fft.ifft(product)[..., :num_samples]
-    result: Tensor = (summed * chirp[:, None, :num_samples].conj()).real.contiguous()
-    return result
+    weighted = rfft(audio, length) * _weights(speeds, length, audio.dtype)[:, None]
+    weighted = product(weighted, _chirp(speeds / length, index[:bins], audio.dtype)[:, None].conj())
+    summed = ifft(product(fft(weighted, size), fft(chirp)[:, None]))[..., :num_samples]
+    back = chirp[:, None, :num_samples]
+    return summed.real * back.real + summed.imag * back.imag
 
 
 def _chirp(slopes: Tensor, places: Tensor, dtype: torch.dtype) -> Tensor:

@@ -45,6 +45,19 @@ def test_a_row_alone_is_what_it_is_in_a_batch(name):
         assert same(step(rows_of(batch, alone, global_batch_size=1)), rows_of(whole, alone)), row
 
 
+@pytest.mark.parametrize("name", ["pitch", "speed", "low", "coloured", "reverb", "corrupt", "stretch"])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_long_row_alone_is_what_it_is_in_a_batch(name, num_threads):
+    """From some length on, and with threads, MKL transforms a single row by another algorithm than each of several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        step, batch = STEPS[name](p=1.0), batch_of(3, time=20_000)
+        assert same(step(rows_of(batch, torch.tensor([1]), global_batch_size=1)), rows_of(step(batch), [1]))
+    finally:
+        torch.set_num_threads(before)
+
+
 @every_step
 def test_another_seed_or_position_draws_anew(name):
     if name in {"limit", "swap-fixed", "apply"}:
