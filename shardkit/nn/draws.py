@@ -48,19 +48,16 @@ def hash64(*words: int | Tensor) -> Tensor:
     >>> hash64(torch.tensor([0])).item() == 0xE220A8397B1DCDAF - 2**64
     True
     """
-    scalars = 0  # leading integers are folded on the host
-    while scalars < len(words) and not isinstance(words[scalars], Tensor):
-        scalars += 1
-    if scalars == len(words):
+    first = next((place for place, word in enumerate(words) if isinstance(word, Tensor)), None)
+    if first is None:
         raise InputError("hash64 of shardkit.nn needs a tensor; for integers alone use shardkit.core.random.hash_int")
-    folded = _signed(hash_int(*words[:scalars])) if scalars else 0  # type: ignore[arg-type]
-    state: Tensor | None = None
-    for word in words[scalars:]:
-        if isinstance(word, Tensor) and word.dtype != torch.int64:
-            raise InputError(f"hash64 takes int64 tensors, not {word.dtype}; convert them first")
-        bits = word if isinstance(word, Tensor) else _signed(word)
-        state = _mix(bits ^ folded if state is None else state ^ bits)  # type: ignore[arg-type]  # the first is one
-    assert state is not None  # noqa: S101  of the loop above, for mypy
+    tensors = [word for word in words if isinstance(word, Tensor)]
+    if any(tensor.dtype != torch.int64 for tensor in tensors):
+        raise InputError(f"hash64 takes int64 tensors, not {[str(tensor.dtype) for tensor in tensors]}; convert them")
+    # Leading integers are folded on the host.
+    state = _mix(tensors[0] ^ (_signed(hash_int(*words[:first])) if first else 0))  # type: ignore[arg-type]
+    for word in words[first + 1 :]:
+        state = _mix(state ^ (word if isinstance(word, Tensor) else _signed(word)))
     return state
 
 

@@ -107,14 +107,14 @@ class OneOf(Augmentation):
         for place, step in enumerate(steps):
             if not isinstance(step, Augmentation):
                 raise InputError(f"OneOf: step {place} is a {type(step).__name__}; give augmentations")
-        self.steps = nn.ModuleList(steps)
+        self._steps = tuple(steps)
+        self.modules_of_steps = nn.ModuleList(steps)
         self._ends = _cumulative([1.0] * len(steps) if weights is None else weights, len(steps))
 
     def with_parameters(self, batch: B, *, seed: int | None = None) -> tuple[B, Parameters]:
         """Return the augmented batch, and what was drawn."""
         drawn, result, own = super().draw(batch, seed=seed), batch, self._seed(seed)
-        for place, step in enumerate(self.steps):
-            assert isinstance(step, Augmentation)  # noqa: S101  as __init__ has seen
+        for place, step in enumerate(self._steps):
             changed, drawn[f"{place}.{type(step).__name__}"] = step.with_parameters(
                 batch, seed=seed_of_place(own, place)
             )

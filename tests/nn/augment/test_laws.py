@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from shardkit.core.errors import InputError
-from shardkit.nn import Clips, Compose, LogMel
+from shardkit.nn import Apply, Clips, Compose, LogMel
 from tests.nn.augment.steps import STEPS, batch_of, rows_of, same
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -156,18 +156,33 @@ def test_what_is_not_float_audio_is_refused(name):
         STEPS[name]()(dataclasses.replace(batch, positions=batch.positions.int()))
 
 
-@every_step
-def test_nothing_depends_on_values_on_the_host(name):
-    """Tensors without values: whatever would make a host wait for a device raises here."""
-    step, batch = STEPS[name](p=0.5), batch_of(16)
-    expected = step(batch)
-    with FakeTensorMode(allow_non_fake_inputs=False) as mode:
+def run_without_values(step, batch: Clips, device: str) -> Clips:
+    """What a step makes of tensors of a device, which need not be there, that have shapes and no values."""
+    with FakeTensorMode(allow_non_fake_inputs=False):
         for owner in step.modules():
             for key, buffer in owner.named_buffers(recurse=False):
-                setattr(owner, key, mode.from_tensor(buffer))
-        result = step(moved(batch, mode.from_tensor))
-        assert result.audio.shape == expected.audio.shape
-        assert result.audio.dtype == expected.audio.dtype
+                setattr(owner, key, torch.empty(buffer.shape, dtype=buffer.dtype, device=device))
+        return step(moved(batch, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device=device)))
+
+
+@every_step
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_nothing_depends_on_values_on_the_host(name, device):
+    """Whatever reads a value, and would make the host wait, raises here; so do tensors of two devices."""
+    step, batch = STEPS[name](p=0.5), batch_of(16)
+    expected = step(batch)
+    result = run_without_values(step, batch, device)
+    assert result.audio.device.type == device
+    assert result.audio.shape == expected.audio.shape
+    assert result.audio.dtype == expected.audio.dtype
+
+
+@pytest.mark.parametrize(
+    "reads", [lambda audio: audio * audio.amax().item(), lambda audio: audio * 0.0 + audio[audio > 0.0].sum()]
+)
+def test_what_reads_a_value_is_found_out(reads):
+    with pytest.raises(RuntimeError, match=r"_local_scalar_dense|nonzero"):
+        run_without_values(Apply(reads), batch_of(16), "cuda")
 
 
 @needs_gpu

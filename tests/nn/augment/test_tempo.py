@@ -55,7 +55,7 @@ def test_stretching_is_torchaudios_phase_vocoder(data_dir, rate):
     time = min(expected.shape[1], 40_000) - n_fft  # frames after the end, where torchaudio's stop
     torch.testing.assert_close(found[:, :time], expected[:, :time], rtol=0, atol=1e-4)
     single = stretched(audio, torch.tensor([rate, rate], dtype=torch.float64), Frames(n_fft, 4), 40_000)[:, 0]
-    torch.testing.assert_close(single[:, :time].double(), expected[:, :time], rtol=0, atol=2e-3)
+    torch.testing.assert_close(single[:, :time].double(), expected[:, :time], rtol=0, atol=1e-4)
 
 
 def test_rows_are_stretched_each_by_its_own_rate():
