@@ -53,9 +53,9 @@ def test_stretching_is_torchaudios_phase_vocoder(data_dir, rate):
     expected = torch.istft(spectra, n_fft, hop, window=window.double())
     found = stretched(audio.double(), torch.tensor([rate, rate], dtype=torch.float64), Frames(n_fft, 4), 40_000)[:, 0]
     time = min(expected.shape[1], 40_000) - n_fft  # frames after the end, where torchaudio's stop
-    torch.testing.assert_close(found[:, :time], expected[:, :time], rtol=0, atol=1e-4)
+    torch.testing.assert_close(found[:, :time], expected[:, :time], rtol=0, atol=2e-5)
     single = stretched(audio, torch.tensor([rate, rate], dtype=torch.float64), Frames(n_fft, 4), 40_000)[:, 0]
-    torch.testing.assert_close(single[:, :time].double(), expected[:, :time], rtol=0, atol=1e-4)
+    torch.testing.assert_close(single[:, :time].double(), expected[:, :time], rtol=0, atol=2e-5)
 
 
 def test_rows_are_stretched_each_by_its_own_rate():
