@@ -1,4 +1,4 @@
-"""Torch modules that run where the batch is: spectral features.
+"""Torch modules that run where the batch is: features, augmentation, frontends that learn.
 
 Needs torch, as ``shardkit[train]`` installs it; nothing here knows of shards.
 """
@@ -11,6 +11,35 @@ except ImportError as err:
         f"(torch>=2.11,<2.15 with torchaudio==2.11.*); importing it failed: {err}"
     ) from err
 
+from shardkit.nn.augment import (
+    AddGaussianNoise,
+    AddNoise,
+    Apply,
+    Augmentation,
+    BandPass,
+    BitCrush,
+    ChannelSwap,
+    Compose,
+    CorruptPhase,
+    CutMix,
+    Gain,
+    HighPass,
+    LimitPeak,
+    LoudnessNormalize,
+    LowPass,
+    MixUp,
+    MuLaw,
+    OneOf,
+    PitchShift,
+    PolarityInversion,
+    RandomResample,
+    Reverb,
+    ShiftPhase,
+    SpecAugment,
+    SpeedChange,
+    TimeStretch,
+)
+from shardkit.nn.clips import Clips
 from shardkit.nn.config import from_config
 from shardkit.nn.ema import ema
 from shardkit.nn.fbank import Fbank
@@ -26,11 +55,38 @@ from shardkit.nn.spectrogram import Spectrogram
 __all__ = [
     "MFCC",
     "PCEN",
+    "AddGaussianNoise",
+    "AddNoise",
+    "Apply",
+    "Augmentation",
+    "BandPass",
+    "BitCrush",
+    "ChannelSwap",
+    "Clips",
+    "Compose",
+    "CorruptPhase",
+    "CutMix",
     "Fbank",
     "Features",
+    "Gain",
+    "HighPass",
+    "LimitPeak",
     "LogMel",
+    "LoudnessNormalize",
+    "LowPass",
     "MelSpectrogram",
+    "MixUp",
+    "MuLaw",
+    "OneOf",
+    "PitchShift",
+    "PolarityInversion",
+    "RandomResample",
+    "Reverb",
+    "ShiftPhase",
+    "SpecAugment",
     "Spectrogram",
+    "SpeedChange",
+    "TimeStretch",
     "ema",
     "from_config",
     "log_mel",
