@@ -1,6 +1,7 @@
 """Mel and log-mel features by one kernel on a CUDA device, where it can; elsewhere torch's own operations do."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from shardkit.nn.framing import Framing
 from shardkit.nn.fused import tables
 
 _PROGRAMS_PER_PROCESSOR = 4  # more than fit at once would only wait, and each has its own part of ``scratch``
+_TOLERANCE, _TOLERANCE_HALF = 1e-5, 2.0**-6  # of the greatest value
 _TAKEN = (torch.float32, torch.bfloat16, torch.float16)
 _LOG_SCALES = {"ln": 1.0, "log10": 1.0 / np.log(10.0), "db": 10.0 / np.log(10.0)}
 
@@ -33,6 +35,7 @@ class FusedMel(nn.Module):
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
         self.shape = shape
         self.num_bands = len(filters)
+        self._right: dict[torch.device, bool] = {}  # what a first comparison on each device found
 
     def takes(self, audio: Tensor, window: Tensor, framing: Framing) -> bool:
         """Return whether the kernel can be used: on a CUDA device in float32, and not while torch compiles."""
@@ -58,11 +61,19 @@ class FusedMel(nn.Module):
         out_dtype: torch.dtype,
         otherwise: Callable[[Tensor], Tensor],
     ) -> Tensor:
-        """Return what ``spectra`` does; gradients are those of ``otherwise``, which computes the same in torch."""
+        """Return what ``spectra`` does; gradients are those of ``otherwise``, which computes the same in torch.
+
+        The first call on a device compiles the kernel and compares it with ``otherwise`` on a little noise, for which
+        the host waits. Should they differ there, or the kernel fail, a warning says so and ``otherwise`` is used.
+        """
 
         def launch(audio: Tensor) -> Tensor:
             return self._launch(audio, framing, window, power, log, floor, out_dtype)
 
+        if audio.device not in self._right:
+            self._right[audio.device] = _is_right(launch, otherwise, audio.device, framing.n_fft)
+        if not self._right[audio.device]:
+            return otherwise(audio)
         features: Tensor = _Fused.apply(audio, launch, otherwise)
         return features
 
@@ -131,6 +142,30 @@ def fused_mel(filters: Tensor) -> FusedMel | None:
 def has_triton() -> bool:
     """Return whether Triton is installed; torch brings it for CUDA on Linux."""
     return importlib.util.find_spec("triton") is not None
+
+
+def _is_right(
+    launch: Callable[[Tensor], Tensor], otherwise: Callable[[Tensor], Tensor], device: torch.device, n_fft: int
+) -> bool:
+    """Return whether the kernel runs on a device and computes there what torch does."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 1, 8 * n_fft + 17, generator=generator).mul_(0.1).to(device)
+    with torch.no_grad():
+        expected = otherwise(noise)
+        try:
+            found = launch(noise)
+        except Exception as err:  # whatever Triton, its compiler or the driver raises
+            warnings.warn(f"the fused log-mel failed on {device}, torch's own operations are used: {err}", stacklevel=2)
+            return False
+        tolerance = _TOLERANCE if found.dtype == torch.float32 else _TOLERANCE_HALF
+        difference = ((found - expected).abs().max() / expected.abs().max()).item()
+    if not difference <= tolerance:
+        warnings.warn(
+            f"the fused log-mel is off by {difference:.1e} of the greatest value on {device}, torch's own operations "
+            f"are used; please report this with your GPU and torch {torch.__version__}",
+            stacklevel=2,
+        )
+    return difference <= tolerance
 
 
 class _Fused(torch.autograd.Function):

@@ -120,3 +120,22 @@ def test_a_second_gradient_is_refused():
     (first,) = torch.autograd.grad(module(audio).square().sum(), audio, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+def test_a_kernel_that_computes_something_else_is_found_out_and_not_used(monkeypatch):
+    module = LogMel(sample_rate=8_000, n_fft=256, hop_length=80, n_mels=32)
+    module.fused.weights[100] += 0.01
+    audio = noise(1, 1, 700)
+    with pytest.warns(UserWarning, match=r"off by .* torch's own operations are used"):
+        found = module(audio)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", False)
+    assert torch.equal(found, module(audio))
+
+
+def test_a_kernel_that_fails_is_not_used(monkeypatch):
+    module = LogMel(sample_rate=8_000, n_fft=256, hop_length=80, n_mels=32)
+    del module.fused.twiddles
+    with pytest.warns(UserWarning, match="failed on cpu"):
+        found = module(noise(1, 1, 700))
+    monkeypatch.setattr(torch.Tensor, "is_cuda", False)
+    assert torch.equal(found, module(noise(1, 1, 700)))
