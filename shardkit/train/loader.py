@@ -104,7 +104,7 @@ class Loader:
         self._prepare = Preparation(
             conversion=conversion,
             beside={
-                name: conversion_of(other, sample_rate, self.device, what=f"the stream beside, {name!r},")
+                name: conversion_of(other, sample_rate, self.device, what=f"the stream {name!r} beside it")
                 for name, other in self._beside.items()
             },
             transform=self.transform,
