@@ -31,7 +31,7 @@ from shardkit.nn import LogMel
 from shardkit.train import Loader, TorchBatch
 from tools.bench.tables import Table, show, versions
 
-N_MELS = 64
+N_MELS = 40
 _WARM_UP = 5  # steps
 
 
@@ -138,7 +138,7 @@ def ways(dataset: sk.View, options: argparse.Namespace, device: torch.device) ->
 
 
 def _log_mel(rate: int) -> LogMel:
-    return LogMel(sample_rate=rate, n_fft=rate // 40, hop_length=rate // 100, n_mels=N_MELS)
+    return LogMel(sample_rate=rate, n_fft=rate // 25, hop_length=rate // 100, n_mels=N_MELS)
 
 
 def _settle(device: torch.device) -> None:
@@ -149,7 +149,7 @@ def _settle(device: torch.device) -> None:
 def table(dataset: sk.View, options: argparse.Namespace, device: torch.device) -> Table:
     """Measure all ways, in turns, and return the medians."""
     title = f"Steps of {options.batch} crops of {options.crop} s on {_named(device)}"
-    columns = ["", "ms a step", "CPU ms a step", "waiting %", "GPU waiting %", "ready", "waits for"]
+    columns = ["", "ms a step", "its CPU ms", "waiting %", "GPU waiting %", "ready", "waits for"]
     found: dict[str, list[Found]] = {}
     labels = len(sk.Stream(dataset, batch_size=1).labels)
     for _ in range(options.rounds):
