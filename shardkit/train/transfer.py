@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Transfer:
         self._side: torch.cuda.Stream | None = None
         self._leaving: deque[tuple[torch.cuda.Event, TorchBatch]] = deque()
         if device.type == "cuda":
-            self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._side = _side_stream(device)
             # What batches are prepared with may still be on its way to the device.
             self._side.wait_stream(torch.cuda.current_stream(device))
 
@@ -103,6 +104,12 @@ class Transfer:
                 if tensor.is_cuda:
                     tensor.record_stream(current)
         return sent.batch
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the one side stream of a device: torch keeps memory for each stream by itself, and each epoch iterates."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _page_locked(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -90,6 +90,15 @@ def test_a_batch_is_whole_though_its_iteration_was_broken_off_and_memory_taken_a
         assert batch.audio.cpu().numpy().tobytes() == next(expected).audio.tobytes()
 
 
+def test_iterations_take_no_more_memory_than_one(make_stream):
+    loader = Loader(make_stream(batch_size=16), device="cuda", transform=Louder())
+    list(islice(loader, 10))
+    before = torch.cuda.memory_reserved()
+    for _ in range(40):
+        list(islice(loader, 2))
+    assert torch.cuda.memory_reserved() <= 2 * before
+
+
 def test_stats_tell_how_long_the_gpu_waits(make_stream):
     loader, matrix = Loader(make_stream(), device="cuda"), torch.randn(4096, 4096, device="cuda")
     for _ in islice(loader, 20):
