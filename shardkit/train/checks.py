@@ -20,13 +20,15 @@ def check_transform(transform: Any, *, sample_rate: int) -> None:
     """Refuse a transform that can't be called, or that says it is made for another rate.
 
     Raises:
-        InputError: The message says what was given and what the stream delivers.
+        InputError: The message says what was given and what the loader delivers.
     """
     if not callable(transform):
-        raise InputError(f"transform is a {type(transform).__name__}; give a module or a function of batch.audio")
+        raise InputError(
+            f"transform is a {type(transform).__name__}; give a module or a function of batch.audio, or of batches"
+        )
     made_for = getattr(transform, "sample_rate", sample_rate)
     if made_for != sample_rate:
         raise InputError(
-            f"transform is a {type(transform).__name__} for {made_for} Hz, but the stream delivers {sample_rate} Hz; "
-            "make the two the same"
+            f"transform is a {type(transform).__name__} for {made_for} Hz, but the loader delivers {sample_rate} Hz; "
+            f"make the two the same, or give the loader sample_rate={made_for}"
         )

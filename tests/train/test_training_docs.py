@@ -97,5 +97,11 @@ def test_the_evaluation_counts_each_row_once(namespace):
     assert namespace["total"] > 0
 
 
+def test_the_stats_are_told_in_words(namespace, capsys):
+    (code,) = (code for title, code in EXAMPLES if title.startswith("Does training wait"))
+    exec(code, namespace)  # noqa: S102
+    assert re.fullmatch(r"(nothing|reading), \d+% of the time; [\d.]+ batches lay ready\n", capsys.readouterr().out)
+
+
 def test_no_example_is_left_out():
-    assert len(EXAMPLES) == 1 + len(TRAINING) + 1
+    assert len(EXAMPLES) == 1 + len(TRAINING) + 2
