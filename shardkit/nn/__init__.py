@@ -50,11 +50,10 @@ from shardkit.nn.mel_spectrogram import MelSpectrogram
 from shardkit.nn.mfcc import MFCC
 from shardkit.nn.pcen import PCEN, pcen
 from shardkit.nn.presets import preset
+from shardkit.nn.resample import Resample
 from shardkit.nn.spectrogram import Spectrogram
 
 __all__ = [
-    "MFCC",
-    "PCEN",
     "AddGaussianNoise",
     "AddNoise",
     "Apply",
@@ -74,13 +73,16 @@ __all__ = [
     "LogMel",
     "LoudnessNormalize",
     "LowPass",
+    "MFCC",
     "MelSpectrogram",
     "MixUp",
     "MuLaw",
     "OneOf",
+    "PCEN",
     "PitchShift",
     "PolarityInversion",
     "RandomResample",
+    "Resample",
     "Reverb",
     "ShiftPhase",
     "SpecAugment",
