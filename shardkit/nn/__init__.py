@@ -54,6 +54,8 @@ from shardkit.nn.resample import Resample
 from shardkit.nn.spectrogram import Spectrogram
 
 __all__ = [
+    "MFCC",
+    "PCEN",
     "AddGaussianNoise",
     "AddNoise",
     "Apply",
@@ -73,12 +75,10 @@ __all__ = [
     "LogMel",
     "LoudnessNormalize",
     "LowPass",
-    "MFCC",
     "MelSpectrogram",
     "MixUp",
     "MuLaw",
     "OneOf",
-    "PCEN",
     "PitchShift",
     "PolarityInversion",
     "RandomResample",
