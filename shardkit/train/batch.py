@@ -34,6 +34,7 @@ class TorchBatch:
         present: For each field, which samples have it, (batch,) bool.
         metadata: The columns that were asked for, as lists.
         valid: (batch,) bool; False only for the padding at the end of a one-pass stream.
+        loudness: Of each crop in LUFS, (batch,) float32, if the stream was asked for it. See ``shardkit.stream.Batch``.
         views: Crops of each sample; those of one stand side by side.
         position: Position of the stream after this batch; ``stream.state_at(batch.position)`` is the state that
             goes on after it.
@@ -54,6 +55,7 @@ class TorchBatch:
     present: Mapping[str, Tensor]
     metadata: Mapping[str, Sequence[Any]]
     valid: Tensor
+    loudness: Tensor | None = None
     views: int = 1
     position: int
 
