@@ -8,7 +8,7 @@ piece is computed again rather than kept (``torch.utils.checkpoint``):
     filter     |──────────────────|                  what its pools touch, at the audio's rate
     pool        └─4─┘└─5─┘└─6─┘└─7─┘                 frames of the piece
 
-Frame i's pool is centred on the middle of samples [i·hop, (i+1)·hop), for which frame i of ``Batch.masks`` stands:
+Frame i's pool is centred on sample i·hop + hop // 2, the middle of those that frame i of ``Batch.masks`` stands for:
 
     samples   |0 . . . |hop . . . |2·hop . .|        time = 2·hop + 3
     masks     |   0    |    1     |    2    |        ceil(time / hop) = 3 frames

@@ -27,7 +27,7 @@ class LEAF(Frontend):
 
     Shape: (batch, channel, time) to (batch, channel, filter, frame), frame = ceil(time / hop_length).
 
-    Frame i's pool is centred on the middle of samples [i·hop_length, (i+1)·hop_length), the time of frame i of
+    Frame i's pool is centred on the middle of samples [i·hop_length, (i+1)·hop_length), those of frame i of
     ``Batch.masks`` if ``mask_hop`` is ``hop_length``; beyond the audio are zeros. However it is trained, what is
     computed with is within centres in [0, π] radians a sample, widths in [4, window_length] · √(2 ln 2) / π samples,
     pool widths in [2 / window_length, 0.5] half windows, and the bounds of ``SPCEN``; ``effective`` tells it. See
