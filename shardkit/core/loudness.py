@@ -68,6 +68,42 @@ def integrated_lufs(energies: NDArray[np.float64]) -> float:
     return float(to_lufs(gated[gated > threshold].mean()))
 
 
+def spans_lufs(energies: NDArray[np.float64], num_hops: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the gated loudness of several spans of different lengths.
+
+    Equal to ``integrated_lufs(energies[i, : num_hops[i]])`` for each i, up to rounding in the last bits, but computed
+    for all spans together.
+
+    Args:
+        energies: K-weighted energy of each 100 ms, (span, hop).
+        num_hops: Hops of each span, (span,); what lies behind them is not looked at.
+
+    Returns:
+        LUFS, (span,); -inf where nothing passes the absolute gate.
+    """
+    hops = np.arange(energies.shape[1]) < num_hops[:, np.newaxis]
+    means = np.where(hops, energies, 0.0).sum(axis=1) / np.maximum(num_hops, 1)
+    if energies.shape[1] < BLOCK_HOPS:
+        return to_lufs(means)
+    num_blocks = energies.shape[1] - BLOCK_HOPS + 1
+    blocks = sum(energies[:, i : i + num_blocks] for i in range(BLOCK_HOPS)) / BLOCK_HOPS
+    gated = gated_means(np.where(hops[:, BLOCK_HOPS - 1 :] & (blocks > _GATE), blocks, 0.0))
+    return to_lufs(np.where(num_hops < BLOCK_HOPS, means, gated))
+
+
+def gated_means(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the blocks of each span that pass the relative gate, (span,); 0 for a span of zeros.
+
+    Args:
+        blocks: Energies of 400 ms, (span, block); zero where they don't pass the absolute gate.
+    """
+    num_blocks = np.maximum(np.count_nonzero(blocks, axis=1), 1)
+    threshold = blocks.sum(axis=1) / num_blocks * 10.0 ** (RELATIVE_GATE_LU / 10.0)
+    loud = blocks > threshold[:, np.newaxis]
+    num_loud = np.maximum(np.count_nonzero(loud, axis=1), 1)
+    return np.asarray((blocks * loud).sum(axis=1) / num_loud)
+
+
 _GATE = float(to_energy(ABSOLUTE_GATE_LUFS))
 _LEAST_OF_CODE = to_energy(FLOOR_LUFS + STEP_DB * (np.arange(255, dtype=np.float64) - 0.5))  # of codes 1 to 255
 _ENERGY_OF_CODE = np.concatenate([[0.0], to_energy(FLOOR_LUFS + STEP_DB * np.arange(255, dtype=np.float64))])

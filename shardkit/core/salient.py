@@ -19,7 +19,7 @@ from shardkit.core.loudness import (
     ABSOLUTE_GATE_LUFS,
     BLOCK_HOPS,
     HOP_S,
-    RELATIVE_GATE_LU,
+    gated_means,
     hop_bounds,
     integrated_lufs,
     num_hops,
@@ -226,17 +226,8 @@ def window_lufs(energies: _Energies, *, window_hops: int) -> NDArray[np.float64]
     gated = np.zeros(len(windows))
     chunk = max(1, _CHUNK_BLOCKS // windows.shape[1])
     for start in range(0, len(windows), chunk):
-        gated[start : start + chunk] = _gated_mean(windows[start : start + chunk])
+        gated[start : start + chunk] = gated_means(windows[start : start + chunk])
     return to_lufs(gated)
-
-
-def _gated_mean(windows: _Energies) -> _Energies:
-    """Return the mean of the blocks of each window that pass the relative gate; 0 for a window of zeros."""
-    num_blocks = np.maximum(np.count_nonzero(windows, axis=1), 1)
-    threshold = windows.sum(axis=1) / num_blocks * 10.0 ** (RELATIVE_GATE_LU / 10.0)
-    loud = windows > threshold[:, np.newaxis]
-    num_loud = np.maximum(np.count_nonzero(loud, axis=1), 1)
-    return np.asarray((windows * loud).sum(axis=1) / num_loud)
 
 
 def _sliding(values: _Energies, width: int) -> _Energies:

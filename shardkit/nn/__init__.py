@@ -44,6 +44,7 @@ from shardkit.nn.config import from_config
 from shardkit.nn.ema import ema
 from shardkit.nn.fbank import Fbank
 from shardkit.nn.features import Features
+from shardkit.nn.frontends import LEAF, SPCEN, SincNet
 from shardkit.nn.log_mel import LogMel, log_mel
 from shardkit.nn.mel import mel_filters
 from shardkit.nn.mel_spectrogram import MelSpectrogram
@@ -96,3 +97,4 @@ __all__ = [
     "pcen",
     "preset",
 ]
+__all__ += ["LEAF", "SPCEN", "SincNet"]

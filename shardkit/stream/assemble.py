@@ -16,6 +16,7 @@ from shardkit.stream.batch import Batch
 from shardkit.stream.faults import FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, check_fields, check_int16, row_shapes
+from shardkit.stream.loudness import loudness_of
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_names
 from shardkit.stream.pool import ArrayPool, Empty
@@ -40,6 +41,7 @@ class BatchOptions:
         mask_names: Interval names to deliver masks of; None: all.
         fields: Further fields.
         metadata: Columns.
+        loudness: Whether to tell the loudness of each crop.
     """
 
     sample_rate: int
@@ -51,6 +53,7 @@ class BatchOptions:
     mask_names: Sequence[str] | None
     fields: Sequence[str]
     metadata: Sequence[str]
+    loudness: bool
 
 
 @dataclass(slots=True)
@@ -142,6 +145,7 @@ class Assembler:
                 for name, columns in self._metadata.items()
             },
             valid=np.array([draw is not None and index not in invalid for index, draw in enumerate(draws)]),
+            loudness=loudness_of(self._sources, draws) if self._options.loudness else None,
             views=self.planner.views.count,
             global_batch_size=self._options.global_batch_size,
             position=plan.next_position,

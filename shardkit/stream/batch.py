@@ -30,6 +30,11 @@ class Batch:
         present: For each field, which samples have it, (batch,) bool; absent audio is silence.
         metadata: The columns that were asked for, as lists.
         valid: (batch,) bool; False only for the padding at the end of a one-pass stream.
+        loudness: Integrated loudness (BS.1770) of each crop in LUFS, (batch,) float32, if the stream was asked for it:
+            what the index says of the samples as they are stored, all channels together, before resampling and mixing,
+            and without padding. The mean of two channels measures 3 LU less if they are alike, 6 if they have nothing
+            in common. -inf where nothing passes the gate at -70 LUFS; NaN where the index has no loudness, and where
+            there is no sample.
         views: Crops of each sample; those of one stand side by side, so that ``audio[1 :: views]`` are the second ones.
         global_batch_size: Samples that all ranks together deliver in one step; a sample's views count as one.
         position: Position of the stream after this batch: what its state says once the batch is delivered.
@@ -49,6 +54,7 @@ class Batch:
     present: Mapping[str, NDArray[np.bool_]]
     metadata: Mapping[str, Sequence[Any]]
     valid: NDArray[np.bool_]
+    loudness: NDArray[np.float32] | None = None
     views: int = 1
     global_batch_size: int
     position: int

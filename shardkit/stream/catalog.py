@@ -137,6 +137,19 @@ class FieldColumns:
         """Whether the index has a loudness track of an audio member, (row,)."""
         return np.asarray(self._column("loudness_track").is_valid())
 
+    @cached_property
+    def loudness_lufs(self) -> NDArray[np.float64]:
+        """Integrated loudness of audio members, (row,); NaN where the index has none."""
+        return np.asarray(self._column("loudness_lufs").to_numpy(zero_copy_only=False), dtype=np.float64)
+
+    @cached_property
+    def loudness_tracks(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Where each row's loudness track begins, and at last where the last one ends, (row + 1,); all tracks."""
+        column = self._column("loudness_track").cast(pa.large_binary())
+        _, ends, codes = column.buffers()
+        begins = np.frombuffer(ends, np.int64)[column.offset : column.offset + len(column) + 1]
+        return begins, np.zeros(0, np.uint8) if codes is None else np.frombuffer(codes, np.uint8)
+
     def hop_s(self, row: int) -> float | None:
         """Return the seconds from row to row of an array member; None if it has no time axis."""
         return self._column("hop_s")[row].as_py()  # type: ignore[no-any-return]

@@ -167,6 +167,7 @@ class StreamConfig(_Model):
     mask_names: list[str] | None = None
     fields: list[str] = Field(default_factory=list)
     metadata: list[str] = Field(default_factory=list)
+    loudness: bool = Field(False, description="Tell the loudness of each crop.")
     max_failures: int = Field(100, ge=0, description="Samples that a process may fail to read.")
     threads: int | None = Field(None, ge=1)
     memory: str | int = "1GB"

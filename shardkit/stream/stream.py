@@ -91,6 +91,7 @@ class Stream:
         mask_names: Interval names to deliver masks of; None: all that the sources have.
         fields: Further fields to deliver: stems, paired targets, arrays.
         metadata: Columns to deliver.
+        loudness: Whether to deliver the loudness of each crop, which the index knows: ``Batch.loudness``.
         max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
             the place of such a sample (in one pass: ``valid=False``), and a warning, ``failures`` and ``stats`` tell.
         threads: Threads that read and decode; None: one a core and at most 8 for local sources, for remote ones as many
@@ -130,6 +131,7 @@ class Stream:
         mask_names: Sequence[str] | None = None,
         fields: Sequence[str] = (),
         metadata: Sequence[str] = (),
+        loudness: bool = False,
         max_failures: int = 100,
         threads: int | None = None,
         memory: str | int = "1GB",
@@ -165,6 +167,7 @@ class Stream:
             mask_names=None if mask_names is None else checked_names(mask_names, "mask_names"),
             fields=checked_names(fields, "fields"),
             metadata=checked_names(metadata, "metadata"),
+            loudness=loudness,
         )
         self._shuffle = checked_shuffle(shuffle)
         sizes = [len(source.view) for source in self._sources]

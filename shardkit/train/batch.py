@@ -38,6 +38,7 @@ class TorchBatch:
         present: For each field, which samples have it, (batch,) bool.
         metadata: The columns that were asked for, as lists.
         valid: (batch,) bool; False only for the padding at the end of a one-pass stream.
+        loudness: Of each crop in LUFS, (batch,) float32, if the stream was asked for it. See ``shardkit.stream.Batch``.
         views: Crops of each sample; those of one stand side by side.
         global_batch_size: Samples that all ranks together deliver in one step; a sample's views count as one.
         beside: For each stream beside this one, its batch at the same positions; row i belongs with row i.
@@ -60,6 +61,7 @@ class TorchBatch:
     present: Mapping[str, Tensor]
     metadata: Mapping[str, Sequence[Any]]
     valid: Tensor
+    loudness: Tensor | None = None
     views: int = 1
     global_batch_size: int
     beside: Mapping[str, "TorchBatch"] = field(default_factory=dict)

@@ -51,3 +51,13 @@ def test_survives_pickling(pair):
 def test_pins_every_tensor(pair):
     _, batch = pair
     assert all(tensor.is_pinned() for tensor in batch.pin_memory().tensors())
+
+
+def test_the_loudness_of_crops_comes_along_as_a_tensor(make_stream):
+    batch = TorchBatch.from_numpy(next(iter(make_stream(loudness=True))))
+    assert batch.loudness is not None
+    assert batch.loudness.dtype == torch.float32
+    assert batch.loudness.shape == (3,)
+    assert torch.isfinite(batch.loudness).all()
+    assert batch.to("meta").loudness.device.type == "meta"
+    assert TorchBatch.from_numpy(next(iter(make_stream()))).loudness is None
