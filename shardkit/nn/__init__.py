@@ -55,8 +55,10 @@ from shardkit.nn.resample import Resample
 from shardkit.nn.spectrogram import Spectrogram
 
 __all__ = [
+    "LEAF",
     "MFCC",
     "PCEN",
+    "SPCEN",
     "AddGaussianNoise",
     "AddNoise",
     "Apply",
@@ -86,6 +88,7 @@ __all__ = [
     "Resample",
     "Reverb",
     "ShiftPhase",
+    "SincNet",
     "SpecAugment",
     "Spectrogram",
     "SpeedChange",
@@ -97,4 +100,3 @@ __all__ = [
     "pcen",
     "preset",
 ]
-__all__ += ["LEAF", "SPCEN", "SincNet"]
