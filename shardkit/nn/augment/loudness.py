@@ -46,7 +46,9 @@ class LoudnessNormalize(Augmentation):
 
     def _draw(self, uniforms: Tensor, draws: Draws, batch: AudioBatch) -> Parameters:
         if batch.loudness is None:
-            raise InputError("LoudnessNormalize: batch.loudness is None; give (batch,) LUFS, NaN where unknown")
+            raise InputError(
+                "LoudnessNormalize: batch.loudness is None; give the stream loudness=True, or (batch,) LUFS"
+            )
         target, loudness = between(uniforms[0], self.min_lufs, self.max_lufs), batch.loudness.double()
         gain = target - loudness
         if self.peak is not None:
