@@ -14,7 +14,7 @@ Frame i's pool is centred on sample i·hop + hop // 2, the middle of those that 
     masks     |   0    |    1     |    2    |        ceil(time / hop) = 3 frames
     pools  ···|───^────|···     ^          ^         ``window`` samples each, (window - hop) // 2 of them before i·hop
 
-The filters are applied by FFT in blocks (overlap-save): filters of 401 taps cost a fifth of what they do in a direct
+The filters are applied by FFT in blocks (overlap-save): filters of 401 taps cost a quarter of what they do in a direct
 convolution; docs/frontends.md has the figures.
 """
 
