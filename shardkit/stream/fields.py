@@ -24,6 +24,12 @@ class RowsShape:
     shape: tuple[int, ...]
 
 
+def delivered_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the fields that are delivered: those asked for, and the features that are there in place of audio."""
+    features = sources[0].view.manifest.features
+    return tuple(dict.fromkeys([*names, *([] if features is None else [features.field])]))
+
+
 def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the audio fields and the other fields among those asked for.
 

@@ -42,6 +42,7 @@ class Buffers:
         arrays: (batch, row, ...) for each array field whose crops are of one shape.
         values: Everything else by field: a list, None where absent.
         lengths: Of the primary audio.
+        longest: Samples that there is room for.
         sample_rate: Of all audio.
     """
 
@@ -49,6 +50,7 @@ class Buffers:
     arrays: dict[str, NDArray[Any]]
     values: dict[str, list[Any]]
     lengths: NDArray[np.int64]
+    longest: int
     sample_rate: int
 
     def clear(self, index: int) -> None:
@@ -67,9 +69,10 @@ class Buffers:
 
     def extend(self, num_samples: int) -> None:
         """Make room for longer samples."""
-        for name, field in self.audio.items():
-            missing = num_samples - field.shape[-1]
-            if missing > 0:
+        missing = num_samples - self.longest
+        if missing > 0:
+            self.longest = num_samples
+            for name, field in self.audio.items():
                 self.audio[name] = np.pad(field, ((0, 0), (0, 0), (0, missing)))
 
     def put(self, index: int, piece: Piece, data: memoryview) -> None:
@@ -122,7 +125,7 @@ def start_reading(
         indices: Which of its draws.
         buffers: Where to put it.
         sources: What the plan's draws refer to.
-        fields: Fields to read, the primary audio among them.
+        fields: Fields to read.
         workers: Threads to read and decode on.
         fetcher: Fetches bytes.
         neighbours: Reads that several draws share, of this batch and later ones.
