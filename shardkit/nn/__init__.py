@@ -12,11 +12,29 @@ except ImportError as err:
     ) from err
 
 from shardkit.nn.config import from_config
+from shardkit.nn.ema import ema
+from shardkit.nn.fbank import Fbank
 from shardkit.nn.features import Features
 from shardkit.nn.log_mel import LogMel, log_mel
 from shardkit.nn.mel import mel_filters
 from shardkit.nn.mel_spectrogram import MelSpectrogram
+from shardkit.nn.mfcc import MFCC
+from shardkit.nn.pcen import PCEN, pcen
 from shardkit.nn.presets import preset
 from shardkit.nn.spectrogram import Spectrogram
 
-__all__ = ["Features", "LogMel", "MelSpectrogram", "Spectrogram", "from_config", "log_mel", "mel_filters", "preset"]
+__all__ = [
+    "MFCC",
+    "PCEN",
+    "Fbank",
+    "Features",
+    "LogMel",
+    "MelSpectrogram",
+    "Spectrogram",
+    "ema",
+    "from_config",
+    "log_mel",
+    "mel_filters",
+    "pcen",
+    "preset",
+]

@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from shardkit.core.errors import InputError
+from shardkit.nn.fbank import Fbank
 from shardkit.nn.features import Features
 from shardkit.nn.log_mel import LogMel
 from shardkit.nn.mel_spectrogram import MelSpectrogram
+from shardkit.nn.mfcc import MFCC
+from shardkit.nn.pcen import PCEN
 from shardkit.nn.spectrogram import Spectrogram
 
-KINDS: dict[str, type[Features]] = {kind.__name__: kind for kind in (Spectrogram, MelSpectrogram, LogMel)}
+KINDS: dict[str, type[Features]] = {
+    kind.__name__: kind for kind in (Spectrogram, MelSpectrogram, LogMel, MFCC, PCEN, Fbank)
+}
 
 
 def from_config(config: Mapping[str, Any]) -> Features:
@@ -31,10 +36,10 @@ def from_config(config: Mapping[str, Any]) -> Features:
     kind = options.pop("kind", None)
     if kind not in KINDS:
         raise InputError(f"features of kind {kind!r} are unknown; choose one of {', '.join(KINDS)}")
-    unknown = sorted(options.keys() - KINDS[kind].option_names)
+    known = KINDS[kind].option_names()
+    unknown = ", ".join(repr(name) for name in sorted(options.keys() - known))
     if unknown:
-        known = ", ".join(sorted(KINDS[kind].option_names))
-        raise InputError(f"{kind} has no option {', '.join(map(repr, unknown))}; it has {known}")
+        raise InputError(f"{kind} has no option {unknown}; it has {', '.join(sorted(known))}")
     if "sample_rate" not in options:
         raise InputError(f"{kind} needs sample_rate, in Hz")
     return KINDS[kind](**options)

@@ -1,7 +1,7 @@
 """What all feature modules have in common: a rate, a hop, a count of frames, and a description to build them from."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from inspect import Parameter, signature
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,16 +18,20 @@ class Features(nn.Module):
     Attributes:
         sample_rate: Of the audio, in Hz.
         hop_length: Samples from frame to frame.
-        option_names: Of the options that this kind of features has.
     """
-
-    option_names: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, *, sample_rate: int, hop_length: int) -> None:
         super().__init__()
         self.sample_rate = checked_whole(sample_rate, "sample_rate")
         self.hop_length = checked_whole(hop_length, "hop_length")
         self._options: dict[str, Any] = {"sample_rate": self.sample_rate, "hop_length": self.hop_length}
+
+    @classmethod
+    def option_names(cls) -> frozenset[str]:
+        """Return the names of the options that this kind of features has: its and its bases' keyword-only ones."""
+        bases = [base for base in cls.__mro__ if issubclass(base, Features) and "__init__" in vars(base)]
+        parameters = [each for base in bases for each in signature(vars(base)["__init__"]).parameters.values()]
+        return frozenset(each.name for each in parameters if each.kind is Parameter.KEYWORD_ONLY)
 
     def num_frames(self, num_samples: int) -> int:
         """Return how many frames ``forward`` makes of so many samples."""
@@ -48,9 +52,3 @@ class Features(nn.Module):
     def extra_repr(self) -> str:
         """Return the options that ``print`` shows."""
         return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
-
-
-def options_of(*declared: type) -> frozenset[str]:
-    """Return the names of the options that typed dicts declare."""
-    annotations: list[Mapping[str, Any]] = [each.__annotations__ for each in declared]
-    return frozenset().union(*annotations)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from shardkit.core.checks import is_number
 from shardkit.core.errors import InputError
-from shardkit.nn.features import options_of
 from shardkit.nn.framing import Frames, Framing, PadMode
 from shardkit.nn.mel_spectrogram import MelOptions, MelSpectrogram
 from shardkit.nn.spectra import Log, OutDtype, as_dtype, spectra
@@ -60,8 +59,6 @@ class LogMel(MelSpectrogram):
     torch.Size([8, 1, 80, 200])
     """
 
-    option_names = options_of(LogMelOptions)
-
     def __init__(
         self,
         *,
@@ -83,6 +80,10 @@ class LogMel(MelSpectrogram):
         Raises:
             InputError: The audio is not (batch, channel, time) of floats, or the module was cast to half precision.
         """
+        return self.log_mels(audio, self.out_dtype)
+
+    def log_mels(self, audio: Tensor, out_dtype: OutDtype | None = None) -> Tensor:
+        """Return the log-mel energies, whatever a subclass makes of them, (batch, channel, mel, frame)."""
         per_clip = self.log == "whisper" or self.top_db is not None or self.normalize
         features = spectra(
             audio,
@@ -92,15 +93,15 @@ class LogMel(MelSpectrogram):
             filters=self.filters,
             log="log10" if self.log == "whisper" else self.log,
             floor=self.floor,
-            out_dtype=None if per_clip else self.out_dtype,
+            out_dtype=None if per_clip else out_dtype,
         )
         if not per_clip or features.numel() == 0:
-            return as_dtype(features, self.out_dtype)
+            return as_dtype(features, out_dtype)
         if self.log == "whisper":
             features = (_raised(features, _WHISPER_RANGE) + 4.0) / 4.0
         if self.top_db is not None:
             features = _raised(features, self.top_db)
-        return as_dtype(_normalized(features) if self.normalize else features, self.out_dtype)
+        return as_dtype(_normalized(features) if self.normalize else features, out_dtype)
 
 
 def log_mel(

@@ -39,6 +39,7 @@ def mel_filters(
     f_max: float | None = None,
     norm: Norm = None,
     mel_scale: MelScale = "htk",
+    straight_in: Literal["hz", "mel"] = "hz",
 ) -> Tensor:
     """Return triangular filters whose centres are equally spaced in mel.
 
@@ -50,6 +51,8 @@ def mel_filters(
         f_max: Upper edge of the highest band, in Hz; None: half the sample rate.
         norm: None: filters peak at 1. ``slaney``: each is divided by half its width in Hz, so all have the same area.
         mel_scale: ``htk``: 2595 · log10(1 + f / 700). ``slaney``: linear below 1 kHz, logarithmic above.
+        straight_in: What the triangles' sides are straight lines over: ``hz``, as in torchaudio and librosa, or
+            ``mel``, as in Kaldi.
 
     Returns:
         Weights, (mel, bin) float32; there are n_fft // 2 + 1 bins. A band so narrow that no bin lies in it is all
@@ -70,17 +73,26 @@ def mel_filters(
         checked_whole(size, name)
     f_max = sample_rate / 2 if f_max is None else f_max
     _check_range(f_min, f_max, sample_rate)
-    _check_choices(norm, mel_scale)
-    bins_hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
+    _check_choices(norm, mel_scale, straight_in)
+    bins_hz = np.arange(n_fft // 2 + 1, dtype=np.float64) * (sample_rate / n_fft)
     lowest, highest = _to_mel(np.array([f_min, f_max]), mel_scale)
-    edges_hz = _to_hz(np.linspace(lowest, highest, n_mels + 2), mel_scale)
-    lower, centre, upper = edges_hz[:-2, np.newaxis], edges_hz[1:-1, np.newaxis], edges_hz[2:, np.newaxis]
-    rising, falling = (bins_hz - lower) / (centre - lower), (upper - bins_hz) / (upper - centre)
-    weights = np.maximum(0.0, np.minimum(rising, falling))
+    edges_mel = np.linspace(lowest, highest, n_mels + 2, dtype=np.float64)
+    edges_hz = _to_hz(edges_mel, mel_scale)
+    if straight_in == "hz":
+        weights = _triangles(bins_hz, edges_hz)
+    else:
+        weights = _triangles(_to_mel(bins_hz, mel_scale), edges_mel)
     _warn_of_empty_bands(weights, n_fft)
     if norm == "slaney":
-        weights = weights * 2.0 / (upper - lower)
+        weights = weights * 2.0 / (edges_hz[2:] - edges_hz[:-2])[:, np.newaxis]
     return torch.from_numpy(weights.astype(np.float32))
+
+
+def _triangles(places: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights, (band, place); band m rises from edge m to 1 at edge m + 1 and falls to edge m + 2."""
+    lower, centre, upper = edges[:-2, np.newaxis], edges[1:-1, np.newaxis], edges[2:, np.newaxis]
+    rising, falling = (places - lower) / (centre - lower), (upper - places) / (upper - centre)
+    return np.maximum(0.0, np.minimum(rising, falling))
 
 
 def _to_mel(hz: NDArray[np.float64], scale: MelScale) -> NDArray[np.float64]:
@@ -115,8 +127,10 @@ def _check_range(f_min: float, f_max: float, sample_rate: int) -> None:
         )
 
 
-def _check_choices(norm: object, mel_scale: object) -> None:
+def _check_choices(norm: object, mel_scale: object, straight_in: object) -> None:
     if norm not in (None, "slaney"):
         raise InputError(f"norm is {norm!r}; choose None or 'slaney'")
     if mel_scale not in ("htk", "slaney"):
         raise InputError(f"mel_scale is {mel_scale!r}; choose 'htk' or 'slaney'")
+    if straight_in not in ("hz", "mel"):
+        raise InputError(f"straight_in is {straight_in!r}; choose 'hz' or 'mel'")

@@ -4,9 +4,8 @@ from typing import Unpack
 
 from torch import Tensor
 
-from shardkit.nn.features import options_of
 from shardkit.nn.mel import MelScale, Norm, mel_filters
-from shardkit.nn.spectra import spectra
+from shardkit.nn.spectra import OutDtype, spectra
 from shardkit.nn.spectrogram import Spectrogram, SpectrogramOptions
 
 
@@ -47,7 +46,6 @@ class MelSpectrogram(Spectrogram):
     """
 
     filters: Tensor
-    option_names = options_of(MelOptions)
 
     def __init__(
         self,
@@ -80,11 +78,15 @@ class MelSpectrogram(Spectrogram):
         Raises:
             InputError: The audio is not (batch, channel, time) of floats, or the module was cast to half precision.
         """
+        return self.energies(audio, self.out_dtype)
+
+    def energies(self, audio: Tensor, out_dtype: OutDtype | None = None) -> Tensor:
+        """Return the mel energies, whatever a subclass makes of them, (batch, channel, mel, frame)."""
         return spectra(
             audio,
             framing=self.framing,
             window=self.window,
             power=self.power,
             filters=self.filters,
-            out_dtype=self.out_dtype,
+            out_dtype=out_dtype,
         )

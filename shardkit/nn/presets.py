@@ -6,6 +6,7 @@
 | ``whisper`` | LogMel | ``log_mel_spectrogram`` of openai/whisper, 80 bands; 128 with ``n_mels=128`` |
 | ``spgdataset`` | LogMel | the same, each clip then of mean 0 and standard deviation 1 |
 | ``audax`` | LogMel | audax's log-mel, with the window where torch puts it, periodic |
+| ``kaldi-like`` | Fbank | ``torchaudio.compliance.kaldi.fbank`` with 80 bands and no dither |
 """
 
 from typing import Any
@@ -49,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "f_max": 7_800.0,
         "floor": 1e-8,
     },
+    "kaldi-like": {"kind": "Fbank", "sample_rate": 16_000, "win_length": 400, "hop_length": 160, "n_mels": 80},
 }
 
 

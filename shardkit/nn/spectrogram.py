@@ -6,7 +6,7 @@ from torch import Tensor
 
 from shardkit.core.checks import checked_whole
 from shardkit.core.errors import InputError
-from shardkit.nn.features import Features, options_of
+from shardkit.nn.features import Features
 from shardkit.nn.framing import Frames, Framing, PadMode
 from shardkit.nn.spectra import OutDtype, check_out_dtype, spectra
 from shardkit.nn.windows import WindowName, centred, named_window
@@ -61,7 +61,6 @@ class Spectrogram(Features):
     """
 
     window: Tensor
-    option_names = options_of(SpectrogramOptions)
 
     def __init__(
         self,
