@@ -59,7 +59,9 @@ class FeaturesInfo(_Model):
     revision: int = Field(ge=1, description="Of the computation; another one may give other values for one config.")
     sample_rate: int = Field(ge=1, description="Rate of the audio that they were computed from, in Hz.")
     hop_length: int = Field(ge=1, description="Samples of that audio from frame to frame.")
-    bands: int = Field(ge=1, description="Length of the last axis.")
+    silence: tuple[float, ...] = Field(
+        min_length=1, description="A frame of silence, (band,): what crops are padded with."
+    )
     channels: int | None = Field(ge=1, description="Channels that recordings were mixed to; null: each one's own.")
     dtype: Literal["<f4", "<f2"] = Field(description="Type of the values.")
     source_hash: Hash = Field(description="Hash of the indices, and so of the content, of the recordings' dataset.")

@@ -51,7 +51,7 @@ def describe(view: View) -> dict[str, Any]:
         "labels": _labels(table, manifest.labels),
         "intervals": _intervals(table, manifest.interval_names),
         "columns": dict(manifest.columns),
-        "features": None if manifest.features is None else manifest.features.model_dump(),
+        "features": None if manifest.features is None else manifest.features.model_dump(mode="json"),
         "fields": {name: _field(view, name) for name in catalog.fields if name in manifest.fields},
     }
 

@@ -227,8 +227,8 @@ def _features(
         found = f"{features['dtype']} with a hop of {features['hop_s']} s"
         yield f"its features are {found}, the manifest says {told.dtype} with a hop of {told.hop_s} s"
     shape, channels = features["shape"] or [], told.channels or row["channels"]
-    if shape[1:] != [channels, told.bands]:
-        yield f"its features have the shape {shape}, the manifest says (frame, {channels}, {told.bands})"
+    if shape[1:] != [channels, len(told.silence)]:
+        yield f"its features have the shape {shape}, the manifest says (frame, {channels}, {len(told.silence)})"
         return
     # How many frames the last windows have is the module's to say; but they lie in the recording and cover it.
     most = (row["duration_s"] or 0.0) / told.hop_s

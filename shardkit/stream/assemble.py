@@ -222,6 +222,7 @@ class Assembler:
         return Buffers(
             audio={name: empty(shape, self._options.dtype) for name in self._audio_read},
             arrays={name: empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},
+            paddings={name: rows.padding for name, rows in self._row_shapes.items()},
             values={name: [None] * count for name in self._other_fields if name not in self._row_shapes},
             lengths=np.minimum(lengths, longest),
             longest=longest,

@@ -40,6 +40,7 @@ class Buffers:
     Attributes:
         audio: (batch, channel, time) of float32, or of int16 which nothing needs to be done to, for each audio field.
         arrays: (batch, row, ...) for each array field whose crops are of one shape.
+        paddings: What rows of these are padded with.
         values: Everything else by field: a list, None where absent.
         lengths: Of the primary audio.
         longest: Samples that there is room for.
@@ -48,6 +49,7 @@ class Buffers:
 
     audio: dict[str, NDArray[Any]]
     arrays: dict[str, NDArray[Any]]
+    paddings: dict[str, NDArray[Any] | int]
     values: dict[str, list[Any]]
     lengths: NDArray[np.int64]
     longest: int
@@ -86,7 +88,7 @@ class Buffers:
         elif piece.field in self.arrays:
             target, rows = self.arrays[piece.field][index], piece.value(data)
             target[: len(rows)] = rows[: len(target)]
-            target[len(rows) :] = 0
+            target[len(rows) :] = self.paddings[piece.field]
         else:
             self.values[piece.field][index] = piece.value(data)
 

@@ -120,7 +120,7 @@ class View:
             "interval_names": list(manifest.interval_names),
             "fields": {name: field.kind for name, field in manifest.fields.items()},
             "columns": dict(manifest.columns),
-            "features": None if manifest.features is None else manifest.features.model_dump(),
+            "features": None if manifest.features is None else manifest.features.model_dump(mode="json"),
         }
 
     @cached_property
