@@ -17,7 +17,7 @@ from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import PRIMARY, PRIMARY_COLUMNS, index_schema
 from shardkit.format.manifest import FeaturesInfo, Manifest, ShardInfo
 from shardkit.format.tar import split_name
-from shardkit.report.problems import REINDEX, REMANIFEST, Problem
+from shardkit.report.problems import REFEATURIZE, REINDEX, REMANIFEST, Problem
 
 _MAP_VALUE = re.compile(r" \('.*?'\)(?=>)")
 _ROUNDING_S = 1e-5  # shards' seconds are rounded to 1e-6 and added up in whatever order
@@ -98,8 +98,10 @@ def row_problems(
     """
     key = row["key"]
 
+    advice = REINDEX if manifest.has_audio else REFEATURIZE
+
     def problem(what: str, member: str | None = None, offset: int | None = None) -> Problem:
-        return Problem(shard=shard.path, key=key, member=member, offset=offset, what=what, advice=REINDEX)
+        return Problem(shard=shard.path, key=key, member=member, offset=offset, what=what, advice=advice)
 
     if key is None:
         yield problem("a row has no key")
