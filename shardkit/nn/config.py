@@ -34,7 +34,7 @@ def from_config(config: Mapping[str, Any]) -> Features:
     """
     options = dict(config)
     kind = options.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"features of kind {kind!r} are unknown; choose one of {', '.join(KINDS)}")
     known = KINDS[kind].option_names()
     unknown = ", ".join(repr(name) for name in sorted(options.keys() - known))

@@ -13,7 +13,7 @@ from shardkit.core.errors import InputError
 from shardkit.nn.features import Features
 from shardkit.nn.framing import Framing
 from shardkit.nn.mel import mel_filters
-from shardkit.nn.spectra import OutDtype, as_dtype, check_out_dtype, in_rows, logarithm
+from shardkit.nn.spectra import OutDtype, as_dtype, check_out_dtype, in_rows, logarithm, powers
 from shardkit.nn.windows import WindowName, named_window
 
 
@@ -132,8 +132,7 @@ class Fbank(Features):
             frames = frames - frames.mean(dim=-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
         frames = torch.sub(frames, before, alpha=self.preemphasis) * self.window
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, self.n_fft))
-        energies = self.filters @ spectrum.square().sum(dim=-1).transpose(-1, -2)
+        energies = self.filters @ powers(torch.fft.rfft(frames, self.n_fft)).transpose(-1, -2)
         return as_dtype(logarithm(energies, "ln", self.floor, 2.0), self.out_dtype)
 
 

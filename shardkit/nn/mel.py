@@ -115,7 +115,7 @@ def _warn_of_empty_bands(weights: NDArray[np.float64], n_fft: int) -> None:
         warnings.warn(
             f"{len(empty)} of {len(weights)} mel bands, the first of them band {empty[0]}, are narrower than a bin of "
             f"n_fft={n_fft} and will always be at the floor; raise n_fft or lower n_mels",
-            stacklevel=4,  # past this function, mel_filters and LogMel, to who chose the options
+            stacklevel=5,  # past this function, mel_filters, MelSpectrogram and LogMel, to who chose the options
         )
 
 

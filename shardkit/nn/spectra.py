@@ -72,10 +72,7 @@ def in_rows(
     out_dtype: OutDtype | None,
 ) -> Tensor:
     """Return what ``compute``, of (row, time) to (row, band, frame), makes of audio, out of autocast's reach."""
-    if audio.ndim != 3 or not audio.is_floating_point():
-        raise InputError(f"audio is {audio.dtype} of shape {tuple(audio.shape)}; give floats, (batch, channel, time)")
-    if dtype not in (torch.float32, torch.float64):
-        raise InputError(f"spectra in {dtype} would lose the quiet bands; keep this module in float32")
+    check_audio(audio, dtype)
     num_batch, num_channels, time = audio.shape
     num_rows = rows_at_once = num_batch * num_channels
     num_frames = framing.num_frames(time)
@@ -88,6 +85,14 @@ def in_rows(
         samples = audio.to(dtype).reshape(num_rows, time)
         features = torch.cat([compute(part) for part in torch.split(samples, rows_at_once)])
     return features.reshape(num_batch, num_channels, num_bands, num_frames)
+
+
+def check_audio(audio: Tensor, dtype: torch.dtype) -> None:
+    """Raise InputError unless audio is (batch, channel, time) of floats, and spectra can be computed in ``dtype``."""
+    if audio.ndim != 3 or not audio.is_floating_point():
+        raise InputError(f"audio is {audio.dtype} of shape {tuple(audio.shape)}; give floats, (batch, channel, time)")
+    if dtype not in (torch.float32, torch.float64):
+        raise InputError(f"spectra in {dtype} would lose the quiet bands; keep this module in float32")
 
 
 def logarithm(values: Tensor, log: Log, floor: float, power: float) -> Tensor:
@@ -109,6 +114,12 @@ def check_out_dtype(out_dtype: object) -> None:
         raise InputError(f"out_dtype is {out_dtype!r}; choose None or one of {', '.join(get_args(OutDtype))}")
 
 
+def powers(spectrum: Tensor) -> Tensor:
+    """Return the squared magnitudes of complex values; a sum over the last axis of two takes twice as long."""
+    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+    return real.square().addcmul(imaginary, imaginary)
+
+
 def _stft(rows: Tensor, framing: Framing, window: Tensor, power: float) -> Tensor:
     """Return the spectra of rows, (row, time), as (row, bin, frame)."""
     spectrum = torch.stft(
@@ -116,6 +127,4 @@ def _stft(rows: Tensor, framing: Framing, window: Tensor, power: float) -> Tenso
     )
     if power == 1.0:
         return spectrum.abs()  # whose gradient at zero is zero, where that of a square root is infinite
-    # stft gives a view whose bins lie side by side in memory. A sum over the last axis of two takes twice as long.
-    real, imaginary = torch.view_as_real(spectrum.transpose(-1, -2)).unbind(-1)
-    return real.square().addcmul(imaginary, imaginary).transpose(-1, -2)
+    return powers(spectrum.transpose(-1, -2)).transpose(-1, -2)  # a view whose bins lie side by side in memory
