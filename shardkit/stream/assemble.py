@@ -33,6 +33,7 @@ class BatchOptions:
     Attributes:
         sample_rate: Of the delivered audio, in Hz.
         channels: Of the delivered audio.
+        global_batch_size: Samples of all ranks' batches together.
         dtype: Of the delivered audio.
         crop_s: Seconds of each sample; None: whole samples, padded to the longest of the batch.
         mask_hop: Samples of delivered audio in one frame of the masks; None: no masks.
@@ -43,6 +44,7 @@ class BatchOptions:
 
     sample_rate: int
     channels: int
+    global_batch_size: int
     dtype: AudioType
     crop_s: float | None
     mask_hop: int | None
@@ -148,6 +150,7 @@ class Assembler:
             },
             valid=np.array([draw is not None and index not in invalid for index, draw in enumerate(draws)]),
             views=self.planner.views.count,
+            global_batch_size=self._options.global_batch_size,
             position=plan.next_position,
         )
 

@@ -32,6 +32,7 @@ class Batch:
         metadata: The columns that were asked for, as lists.
         valid: (batch,) bool; False only for the padding at the end of a one-pass stream.
         views: Crops of each sample; those of one stand side by side, so that ``audio[1 :: views]`` are the second ones.
+        global_batch_size: Samples that all ranks together deliver in one step; a sample's views count as one.
         position: Position of the stream after this batch: what its state says once the batch is delivered.
     """
 
@@ -50,6 +51,7 @@ class Batch:
     metadata: Mapping[str, Sequence[Any]]
     valid: NDArray[np.bool_]
     views: int = 1
+    global_batch_size: int
     position: int
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ learns which memory is its own again. The answer holds all but the large arrays,
 (``sharedmemory``).
 """
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -33,8 +34,10 @@ _LOOK_S = 1.0  # between looks whether the process on the other side lives: othe
 _LEAVE_S = 3.0  # for a process to end by itself; one that waits for a network is killed
 
 
-def read_in_processes(stream: Stream, position: int, *, num_processes: int) -> Generator[Batch, None, None]:
-    """Yield what ``stream.batches(position)`` does, read by processes.
+def read_in_processes(
+    stream: Stream, position: int, *, num_processes: int, end: int | None = None
+) -> Generator[Batch, None, None]:
+    """Yield what ``stream.batches(position, end=end)`` does, read by processes.
 
     They start with the first ``next``, by multiprocessing's default method, and end with the generator, or with the
     process that has it. A batch may be kept for as long as one likes.
@@ -43,7 +46,7 @@ def read_in_processes(stream: Stream, position: int, *, num_processes: int) -> G
         ShardkitError: A process died. What is wrong with a sample or the storage is raised as it was there, in its
             place in the sequence, with its traceback as a note.
     """
-    end, step = stream.end_of_iteration(position), stream.global_batch_size
+    end, step = stream.end_of_iteration(position) if end is None else end, stream.global_batch_size
     readers: list[_Reader] = []
     try:
         for number in range(num_processes):
@@ -149,6 +152,7 @@ class _Reader:
 
 def _serve(connection: Connection, stream: Stream, share: tuple[int, int, int | None], name: str) -> None:
     """Answer a consumer's questions until it hangs up."""
+    gc.freeze()  # what was forked along, perhaps tensors on a GPU, is the consumer's: never to be collected here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the consumer, which ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the consumer's own handler may write a checkpoint
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()

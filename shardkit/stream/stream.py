@@ -160,6 +160,7 @@ class Stream:
         self._options = BatchOptions(
             sample_rate=rate,
             channels=common_channels(self._sources, channels),
+            global_batch_size=self.global_batch_size,
             dtype=checked_dtype(dtype),
             crop_s=None if crop is None else crop.duration_s,
             mask_hop=None if mask_hop is None else checked_whole(mask_hop, "mask_hop"),
@@ -216,6 +217,16 @@ class Stream:
     def audio_fields(self) -> tuple[str, ...]:
         """The audio among the further fields that are delivered."""
         return self._assembler.audio_fields
+
+    @property
+    def mask_hop(self) -> int | None:
+        """Samples of delivered audio in one frame of ``Batch.masks``; None: there are no masks."""
+        return self._options.mask_hop
+
+    @property
+    def views(self) -> int:
+        """Crops of each sample: rows of a batch that stand side by side."""
+        return self._views.count
 
     @property
     def global_batch_size(self) -> int:

@@ -36,6 +36,11 @@ class ReadAhead(Iterator[Item]):
         # A daemon, or a program that ends in the middle of an iteration would wait for it before it could be closed.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @property
+    def num_ready(self) -> int:
+        """Items that nobody need wait for."""
+        return len(self._ready)
+
     def __next__(self) -> Item:
         self._taker = threading.get_ident()
         with self._changed:

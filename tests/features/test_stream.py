@@ -221,10 +221,30 @@ def test_stored_features_are_where_a_transform_would_put_them(scenes: sk.Dataset
         return next(iter(Loader(sk.Stream(view, crop=sk.SalientCrop(1.0), batch_size=4), device="cpu", **options)))
 
     computed = first(scenes, transform=LogMel(**MEL)).features
-    read = StoredFeatures()(first(stored)).features
+    read = first(stored, transform=StoredFeatures()).features
     assert read.shape == computed.shape
     assert read.dtype == torch.float32
     torch.testing.assert_close(read[..., 2:-2], computed[..., 2:-2], rtol=1e-4, atol=1e-4)
+
+
+def test_a_loader_refuses_what_needs_audio(stored: sk.Dataset) -> None:
+    stream = sk.Stream(stored, crop=sk.RandomCrop(0.7))
+    with pytest.raises(sk.InputError, match=r"a LogMel, of audio, .* give shardkit.features.StoredFeatures\(\)"):
+        Loader(stream, device="cpu", transform=LogMel(**MEL))
+    with pytest.raises(sk.InputError, match="sample_rate=8000: the stream reads features"):
+        Loader(stream, device="cpu", sample_rate=8000)
+
+
+def test_audio_and_its_features_side_by_side(scenes: sk.Dataset, stored: sk.Dataset) -> None:
+    options = {"crop": sk.SalientCrop(1.0), "batch_size": 4, "seed": 7}
+    beside = {"stored": sk.Stream(stored, **options)}
+    for batch in islice(Loader(sk.Stream(scenes, **options), device="cpu", beside=beside), 3):
+        read = batch.beside["stored"]
+        assert (batch.keys, batch.starts.tolist()) == (read.keys, read.starts.tolist())
+        computed = LogMel(**MEL)(batch.audio)
+        torch.testing.assert_close(
+            StoredFeatures()(read).features[..., 2:-2], computed[..., 2:-2], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_stored_features_say_what_is_missing(scenes: sk.Dataset, stored: sk.Dataset) -> None:
