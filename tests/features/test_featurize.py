@@ -466,3 +466,17 @@ def test_the_key_is_frozen() -> None:
     computer = Computer(Fixed(**MEL), device=torch.device("cpu"))
     info = recipe(computer, FeaturizeOptions(), [shard], source="anywhere")
     assert info.key == "xxh3_128:23f25fc1b469c016a86cdd76cd04bbc1"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu(every_codec: sk.Dataset, tmp_path: Path) -> None:
+    for name in ("whisper", "kaldi-like"):
+        module = preset(name, n_mels=64)
+        there = run(every_codec, tmp_path / f"cuda-{name}", module, device="cuda", workers=4)
+        here = run(every_codec, tmp_path / f"cpu-{name}", preset(name, n_mels=64))
+        assert there.info["features"]["key"] == here.info["features"]["key"]
+        assert there.info["features"]["device"] == "cuda"
+        for key in here.keys():
+            np.testing.assert_allclose(
+                there[key].fields["features"], here[key].fields["features"], rtol=1e-3, atol=1e-3
+            )
