@@ -44,6 +44,8 @@ def cat(
     if target is not None:
         from shardkit.report.export import write_audio
 
+        if not view.manifest.has_audio:
+            raise InputError(f"{view.catalog.location}: holds features and no audio; name the dataset they are of")
         facts["written"] = str(write_audio(sample.audio, sample.sample_rate, target))
     if as_json:
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False, default=str))
@@ -70,7 +72,7 @@ def sample_facts(sample: "Sample") -> dict[str, Any]:
     return {
         "key": sample.key,
         "start_s": sample.start / rate,
-        "duration_s": sample.audio.shape[1] / rate,
+        "duration_s": (sample.stop - sample.start) / rate,
         "sample_rate": rate,
         "channels": sample.audio.shape[0],
         "labels": list(sample.labels),

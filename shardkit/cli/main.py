@@ -11,6 +11,7 @@ from shardkit import __version__
 from shardkit.cli.bench import bench
 from shardkit.cli.cat import cat
 from shardkit.cli.export import export
+from shardkit.cli.featurize import featurize
 from shardkit.cli.index import index
 from shardkit.cli.info import info
 from shardkit.cli.options import Command
@@ -35,6 +36,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     info: "Say what a dataset holds.",
     verify: "Check structure, hashes and, with --deep, audio.",
     cat: "Show one sample, or write a crop of it.",
+    featurize: "Compute features once, into shards of their own.",
     export: "Write samples back as plain files.",
     bench: "Measure storage, decoding and the stream; say which limits.",
     synth: "Write a small data set to try things with.",

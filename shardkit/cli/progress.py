@@ -39,11 +39,15 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class PackProgress:
-    """Files, hours, MB/s and time left, as a context manager; use ``start`` once, then ``report`` for each input."""
+    """Files, hours, MB/s and time left, as a context manager; use ``start`` once, then ``report`` for each input.
 
-    def __init__(self) -> None:
+    Args:
+        what: What is going on.
+    """
+
+    def __init__(self, what: str = "packing") -> None:
         self._bar = _bar(MofNCompleteColumn(), TextColumn("files  {task.fields[audio]}  {task.fields[rate]} "))
-        self._task = self._bar.add_task("packing", total=None, audio="", rate="")
+        self._task = self._bar.add_task(what, total=None, audio="", rate="")
         self._began = time.monotonic()
         self._seconds = 0.0
         self._bytes = self._files = 0

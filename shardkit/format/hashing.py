@@ -13,6 +13,21 @@ def member_hash(data: bytes | memoryview) -> int:
     return xxhash.xxh3_64_intdigest(data)
 
 
+class MemberHash:
+    """Running ``member_hash`` of a member that is not in memory as a whole."""
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_64()
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take in the next bytes of the member."""
+        self._state.update(data)
+
+    def value(self) -> int:
+        """Return the hash of everything taken in so far."""
+        return self._state.intdigest()
+
+
 class FileHash:
     """Running xxh3 (128 bit) of a whole file, written as ``xxh3_128:<32 hex digits>``."""
 

@@ -86,10 +86,14 @@ class MemberEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRow:
-    """One sample. Interval bounds are half-open, in samples of the primary audio at its stored rate."""
+    """One sample. Interval bounds are half-open, in samples of the primary audio at its stored rate.
+
+    ``recording`` is what is known of a primary audio that is not among the members, as beside features of it.
+    """
 
     key: str
     members: Mapping[str, MemberEntry]
+    recording: AudioEntry | None = None
     labels: Sequence[str] = ()
     intervals: Sequence[tuple[str, int, int]] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -177,7 +181,10 @@ def _setups(row: IndexRow) -> Iterator[bytes]:
 
 def _as_dict(row: IndexRow) -> dict[str, Any]:
     primary = row.members.get(PRIMARY)
-    audio = primary.audio if primary else None
+    audio = primary.audio if primary else row.recording
+    fields = {name: _member_dict(member) for name, member in row.members.items()}
+    if row.recording is not None:
+        fields[PRIMARY] = _audio_dict(row.recording)
     return {
         **row.metadata,
         "key": row.key,
@@ -185,7 +192,7 @@ def _as_dict(row: IndexRow) -> dict[str, Any]:
         **{name: getattr(audio, name) if audio else None for name in PRIMARY_COLUMNS},
         "labels": list(row.labels),
         "intervals": [{"name": name, "start": start, "stop": stop} for name, start, stop in row.intervals],
-        "fields": {name: _member_dict(member) for name, member in row.members.items()},
+        "fields": fields,
     }
 
 
@@ -194,7 +201,7 @@ def _member_dict(member: MemberEntry) -> dict[str, Any]:
     if member.array is not None:
         facts |= {name: getattr(member.array, name) for name, _ in _ARRAY_LAYOUT}
     if member.audio is not None:
-        facts |= {name: getattr(member.audio, name) for name, _ in _AUDIO_FACTS + _AUDIO_TRACKS}
+        facts |= _audio_dict(member.audio)
     return {
         "extension": member.extension,
         "offset": member.offset,
@@ -202,3 +209,7 @@ def _member_dict(member: MemberEntry) -> dict[str, Any]:
         "xxh3": member.xxh3,
         **facts,
     }
+
+
+def _audio_dict(audio: AudioEntry) -> dict[str, Any]:
+    return {name: getattr(audio, name) for name, _ in _AUDIO_FACTS + _AUDIO_TRACKS}

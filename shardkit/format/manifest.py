@@ -47,6 +47,42 @@ class FieldInfo(_Model):
     extensions: tuple[str, ...] = Field(description="Member name extensions seen, sorted: 'flac', 'vocals.flac'.")
 
 
+class FeaturesInfo(_Model):
+    """What the features of a dataset were computed from, and how.
+
+    All of it but the last three parts decides the values, and ``key`` is the hash of that.
+    """
+
+    key: Hash = Field(description="Hash of what decides the features: equal keys, equal features.")
+    field: str = Field(description="The field that holds them, arrays of (frame, channel, band).")
+    config: dict[str, Any] = Field(description="The module that computed them: its kind, and every option.")
+    revision: int = Field(ge=1, description="Of the computation; another one may give other values for one config.")
+    sample_rate: int = Field(ge=1, description="Rate of the audio that they were computed from, in Hz.")
+    hop_length: int = Field(ge=1, description="Samples of that audio from frame to frame.")
+    silence: tuple[float, ...] = Field(
+        min_length=1, description="A frame of silence, (band,): what crops are padded with."
+    )
+    channels: int | None = Field(ge=1, description="Channels that recordings were mixed to; null: each one's own.")
+    dtype: Literal["<f4", "<f2"] = Field(description="Type of the values.")
+    source_hash: Hash = Field(description="Hash of the indices, and so of the content, of the recordings' dataset.")
+    source: str = Field(description="Where that dataset lay.")
+    torch: str = Field(description="Version of torch that computed them.")
+    device: str = Field(description="Kind of device that computed them: cpu, cuda.")
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from frame to frame."""
+        return self.hop_length / self.sample_rate
+
+    def differences(self, other: "FeaturesInfo") -> list[str]:
+        """Return in what the computation of other features differs from that of these, as ``n_mels 80, not 128``."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in ("field", "channels", "revision")}
+        names = dict.fromkeys([*self.config, *other.config])
+        pairs |= {name: (self.config.get(name), other.config.get(name)) for name in names}
+        pairs["dtype"] = (self.dtype, other.dtype)
+        return [f"{name} {mine!r}, not {theirs!r}" for name, (mine, theirs) in pairs.items() if mine != theirs]
+
+
 class Totals(_Model):
     """What a dataset or a split adds up to."""
 
@@ -70,6 +106,14 @@ class Manifest(_Model):
     columns: dict[str, str] = Field(description="The user's metadata columns and their Arrow types.")
     options: dict[str, Any] = Field(description="The options it was packed with.")
     totals: Totals
+    features: FeaturesInfo | None = Field(
+        default=None, description="Where the dataset holds features in place of its recordings: what they are."
+    )
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether the shards hold the recordings, and not features of them."""
+        return self.features is None
 
 
 def totals(shards: Sequence[ShardInfo]) -> Totals:
@@ -84,7 +128,8 @@ def totals(shards: Sequence[ShardInfo]) -> Totals:
 
 def dump_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of ``shardkit.json``: indented JSON in UTF-8 that depends on the content alone."""
-    return (json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()
+    content = manifest.model_dump(mode="json", exclude={"features"} if manifest.features is None else None)
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def load_manifest(data: bytes, *, where: str) -> Manifest:

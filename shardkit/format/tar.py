@@ -8,7 +8,7 @@ Source: POSIX.1-2001 (pax) interchange format; WebDataset's rule for keys, see `
 """
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
@@ -60,6 +60,29 @@ class TarWriter:
         else:
             for part in (header, data, padding):
                 self._write(part)
+        return member
+
+    def add_parts(self, name: str, size: int, parts: Iterable[bytes]) -> TarMember:
+        """Append a member that is not in memory as a whole, and return where its data lies.
+
+        Args:
+            name: Of the member.
+            size: Its bytes.
+            parts: These bytes, in order; taken one at a time.
+
+        Raises:
+            FormatError: The parts are not ``size`` bytes together; what was written is no tar then.
+        """
+        header = _header(name, size)
+        self._write(header)
+        member = TarMember(name, self.position, size)
+        for part in parts:
+            self._write(part)
+        if self.position != member.offset + size:
+            raise FormatError(
+                f"member {name!r} was said to have {size:,} bytes, {self.position - member.offset:,} came"
+            )
+        self._write(bytes(-size % BLOCK))
         return member
 
     def close(self) -> None:

@@ -83,6 +83,7 @@ class Fbank(Features):
         check_out_dtype(out_dtype)
         self.n_fft, self.remove_dc, self.out_dtype = n_fft, bool(remove_dc), out_dtype
         self.preemphasis, self.scale, self.floor = float(preemphasis), float(scale), float(floor)
+        self.reach = win_length
         self.framing = Framing(n_fft=win_length, hop_length=self.hop_length, center=False)
         filters = mel_filters(
             sample_rate=self.sample_rate, n_fft=n_fft, n_mels=n_mels, f_min=f_min, f_max=f_max, straight_in="mel"

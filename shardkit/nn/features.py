@@ -18,7 +18,11 @@ class Features(nn.Module):
     Attributes:
         sample_rate: Of the audio, in Hz.
         hop_length: Samples from frame to frame.
+        reach: Samples on either side of sample i · hop_length that frame i of ``per_frame`` sees at most; None: it may
+            see all of a clip.
     """
+
+    reach: int | None = None
 
     def __init__(self, *, sample_rate: int, hop_length: int) -> None:
         super().__init__()
@@ -40,6 +44,23 @@ class Features(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """Return the features of audio, (batch, channel, time) to (batch, channel, band, frame)."""
         raise NotImplementedError
+
+    @property
+    def is_per_frame(self) -> bool:
+        """Whether ``per_frame`` is all there is to do; ``per_clip`` then returns what it is given."""
+        return True
+
+    def per_frame(self, audio: Tensor) -> Tensor:
+        """Return the part of the features that sees a frame at a time, (batch, channel, band, frame).
+
+        ``per_clip`` of it is what ``forward`` returns. So frames of a recording that does not fit in memory can be
+        computed from pieces of it, which overlap by ``reach``.
+        """
+        return self.forward(audio)
+
+    def per_clip(self, features: Tensor) -> Tensor:
+        """Return the features of what ``per_frame`` made of a whole clip."""
+        return features
 
     def config(self) -> dict[str, Any]:
         """Return the kind and every option that decides the result, resolved, as plain JSON values.

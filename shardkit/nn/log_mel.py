@@ -80,12 +80,23 @@ class LogMel(MelSpectrogram):
         Raises:
             InputError: The audio is not (batch, channel, time) of floats, or the module was cast to half precision.
         """
-        return self.log_mels(audio, self.out_dtype)
+        return self.per_clip(self.per_frame(audio))
 
-    def log_mels(self, audio: Tensor, out_dtype: OutDtype | None = None) -> Tensor:
-        """Return the log-mel energies, whatever a subclass makes of them, (batch, channel, mel, frame)."""
-        per_clip = self.log == "whisper" or self.top_db is not None or self.normalize
-        features = spectra(
+    @property
+    def is_per_frame(self) -> bool:
+        """Whether nothing looks at whole clips."""
+        return self.log != "whisper" and self.top_db is None and not self.normalize
+
+    def per_frame(self, audio: Tensor) -> Tensor:
+        """Return the log-mel energies before anything looks at whole clips, (batch, channel, mel, frame)."""
+        return self._log_mels(audio, self.out_dtype if self.is_per_frame else None)
+
+    def per_clip(self, features: Tensor) -> Tensor:
+        """Return the log-mel energies of what ``per_frame`` made of whole clips."""
+        return as_dtype(self._leveled(features), self.out_dtype)
+
+    def _log_mels(self, audio: Tensor, out_dtype: OutDtype | None) -> Tensor:
+        return spectra(
             audio,
             framing=self.framing,
             window=self.window,
@@ -93,16 +104,19 @@ class LogMel(MelSpectrogram):
             filters=self.filters,
             log="log10" if self.log == "whisper" else self.log,
             floor=self.floor,
-            out_dtype=None if per_clip else out_dtype,
+            out_dtype=out_dtype,
             fused=self.fused,
         )
-        if not per_clip or features.numel() == 0:
-            return as_dtype(features, out_dtype)
+
+    def _leveled(self, features: Tensor) -> Tensor:
+        """Return log-mel energies after what looks at whole clips."""
+        if self.is_per_frame or features.numel() == 0:
+            return features
         if self.log == "whisper":
             features = (_raised(features, _WHISPER_RANGE) + 4.0) / 4.0
         if self.top_db is not None:
             features = _raised(features, self.top_db)
-        return as_dtype(_normalized(features) if self.normalize else features, out_dtype)
+        return _normalized(features) if self.normalize else features
 
 
 def log_mel(

@@ -58,9 +58,21 @@ class MFCC(LogMel):
         Raises:
             InputError: The audio is not (batch, channel, time) of floats, or the module was cast to half precision.
         """
-        log_mels = self.log_mels(audio)
-        with torch.autocast(audio.device.type, enabled=False):
-            return as_dtype(self.dct @ log_mels, self.out_dtype)
+        return self.per_clip(self.per_frame(audio))
+
+    @property
+    def is_per_frame(self) -> bool:
+        """False: the transform comes after what may look at whole clips."""
+        return False
+
+    def per_frame(self, audio: Tensor) -> Tensor:
+        """Return the log-mel energies before anything looks at whole clips, (batch, channel, mel, frame)."""
+        return self._log_mels(audio, None)
+
+    def per_clip(self, features: Tensor) -> Tensor:
+        """Return the cepstral coefficients of what ``per_frame`` made of whole clips."""
+        with torch.autocast(features.device.type, enabled=False):
+            return as_dtype(self.dct @ self._leveled(features), self.out_dtype)
 
 
 def cosines(num_coefficients: int, num_bands: int, norm: DctNorm) -> Tensor:

@@ -71,7 +71,20 @@ class PCEN(MelSpectrogram):
         Raises:
             InputError: The audio is not (batch, channel, time) of floats, or the module was cast to half precision.
         """
-        return as_dtype(pcen(self.energies(audio), **self._pcen), self.out_dtype)
+        return self.per_clip(self.per_frame(audio))
+
+    @property
+    def is_per_frame(self) -> bool:
+        """False: a frame's average hears all frames before it."""
+        return False
+
+    def per_frame(self, audio: Tensor) -> Tensor:
+        """Return the mel energies, (batch, channel, mel, frame)."""
+        return self.energies(audio)
+
+    def per_clip(self, features: Tensor) -> Tensor:
+        """Return the normalised energies of whole clips."""
+        return as_dtype(pcen(features, **self._pcen), self.out_dtype)
 
 
 def pcen(

@@ -85,6 +85,7 @@ class Spectrogram(Features):
             raise InputError(f"power is {power!r}; choose 1 for magnitudes or 2 for powers")
         check_out_dtype(out_dtype)
         self.framing = Framing(n_fft=n_fft, hop_length=self.hop_length, center=center, pad_mode=pad_mode, frames=frames)
+        self.reach = n_fft
         self.power = float(power)
         self.out_dtype = out_dtype
         self.register_buffer("window", centred(named_window(window, win_length), n_fft), persistent=False)

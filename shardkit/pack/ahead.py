@@ -7,20 +7,28 @@ without a second start of Python, and without a copy of audio between processes.
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
-
-from shardkit.pack.inputs import PackInput
+from typing import Protocol, TypeVar
 
 _RUN_INPUTS, _RUN_BYTES = 32, 1 << 20  # handed to a thread at once: short files are done faster than handed over
 _AHEAD_RUNS = 4  # a thread, if they are small
 _AHEAD_BYTES = 16 << 20  # of inputs that are not written yet, beyond those that the threads work on
 
+
+class Sized(Protocol):
+    """What is prepared: all that matters here is how many bytes it has."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the input."""
+
+
+Item = TypeVar("Item", bound=Sized)
 Result = TypeVar("Result")
 
 
 def in_order(
-    inputs: Sequence[PackInput], work: Callable[[Sequence[PackInput]], list[Result]], *, threads: int
-) -> Generator[tuple[PackInput, Result], None, None]:
+    inputs: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]], *, threads: int
+) -> Generator[tuple[Item, Result], None, None]:
     """Yield each input and what became of it, in the order of the inputs.
 
     Args:
@@ -36,7 +44,7 @@ def in_order(
             yield from zip(run, work(run), strict=True)
         return
     executor = ThreadPoolExecutor(threads, thread_name_prefix="shardkit-pack")
-    ahead: deque[tuple[list[PackInput], Future[list[Result]]]] = deque()
+    ahead: deque[tuple[list[Item], Future[list[Result]]]] = deque()
     waiting = 0
     try:
         for run in _runs(inputs):
@@ -55,9 +63,9 @@ def in_order(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _runs(inputs: Sequence[PackInput]) -> Iterator[list[PackInput]]:
+def _runs(inputs: Sequence[Item]) -> Iterator[list[Item]]:
     """Yield the inputs in runs of a few short ones, or one long one."""
-    run: list[PackInput] = []
+    run: list[Item] = []
     for item in inputs:
         run.append(item)
         if len(run) == _RUN_INPUTS or _size(run) >= _RUN_BYTES:
@@ -67,5 +75,5 @@ def _runs(inputs: Sequence[PackInput]) -> Iterator[list[PackInput]]:
         yield run
 
 
-def _size(run: Sequence[PackInput]) -> int:
+def _size(run: Sequence[Sized]) -> int:
     return sum(item.size for item in run)

@@ -81,8 +81,13 @@ def claim_output(output: Location, *, beside_tars: bool = False) -> bool:
     in_the_way = [name for name in names if not beside_tars or name == REPORT_NAME or _is_index(name)]
     if in_the_way and not interrupted:
         raise InputError(f"{output}: not empty, it holds {in_the_way[0]!r}; choose a new or an empty folder")
-    write_bytes(output / MARK_NAME, _MARK)
+    mark_output(output)
     return interrupted
+
+
+def mark_output(output: Location) -> None:
+    """Say that a dataset is being written to a folder."""
+    write_bytes(output / MARK_NAME, _MARK)
 
 
 def check_no_dataset(output: Location) -> None:

@@ -34,7 +34,7 @@ from shardkit.storage.location import Location
 from shardkit.storage.store import publish, write_bytes
 
 PARTIAL_PREFIX = ".shardkit-partial-"
-_WRITE_BYTES = 1 << 18  # short files are gathered up to this
+WRITE_BYTES = 1 << 18  # short files are gathered up to this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class ShardOutcome:
     clipped_inputs: int = 0
 
 
-class _HashedFile:
+class HashedFile:
     """A file that keeps the hash of what is written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -69,6 +69,7 @@ class _HashedFile:
         self.hash = FileHash()
 
     def write(self, data: bytes) -> None:
+        """Append ``data``."""
         self._file.write(data)
         self.hash.update(data)
 
@@ -86,11 +87,11 @@ def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
     outcome = ShardOutcome()
     rows: list[IndexRow] = []
     duration_s = 0.0
-    with _partial_folder(job.output) as folder:
+    with partial_folder(job.output) as folder:
         path = folder / "shard.tar"
         inputs = in_order(job.plan.inputs, partial(_prepare, job=job), threads=job.threads)
-        with path.open("wb", _WRITE_BYTES) as file, closing(inputs):
-            sink = _HashedFile(file)
+        with path.open("wb", WRITE_BYTES) as file, closing(inputs):
+            sink = HashedFile(file)
             tar = TarWriter(sink)
             for item, prepared in inputs:
                 if isinstance(prepared, ShardkitError):
@@ -110,7 +111,7 @@ def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
 
 
 @contextmanager
-def _partial_folder(output: Location) -> Iterator[Path]:
+def partial_folder(output: Location) -> Iterator[Path]:
     """A folder for what is not whole yet, beside the output or, for remote ones, where temporary files go.
 
     Inputs and the output have errors of their own; what is left to fail in here is the disk under this folder.

@@ -71,6 +71,10 @@ def bench(view: View, options: BenchOptions, *, progress: Progress = lambda _don
         InputError: No stream can be made of that; the message says why.
         StorageError, AudioError, CorruptDataError: Something can't be read; the message says where.
     """
+    if not view.manifest.has_audio:
+        raise InputError(
+            f"{view.catalog.location}: holds features, and nothing to decode; give a dataset of recordings"
+        )
     threads = options.threads or default_threads([Source(view.manifest.name, view)])
     crop = RandomCrop(options.crop_s)
 

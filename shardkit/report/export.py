@@ -75,6 +75,11 @@ def export(
         StorageError: The dataset can't be read or the folder can't be written.
     """
     catalog = view.catalog
+    if not catalog.manifest.has_audio:
+        raise InputError(
+            f"{catalog.location}: holds features, of which no manifest packs a dataset again; its shards are plain "
+            "tars of .npy and .json, which tar and numpy read"
+        )
     rows = list(dict.fromkeys(view.rows.tolist()))
     if not rows:
         raise InputError(f"{catalog.location}: no samples to export: the condition holds for none; nothing was written")

@@ -51,6 +51,7 @@ def describe(view: View) -> dict[str, Any]:
         "labels": _labels(table, manifest.labels),
         "intervals": _intervals(table, manifest.interval_names),
         "columns": dict(manifest.columns),
+        "features": None if manifest.features is None else manifest.features.model_dump(mode="json"),
         "fields": {name: _field(view, name) for name in catalog.fields if name in manifest.fields},
     }
 
@@ -133,7 +134,7 @@ def _field(view: View, name: str) -> dict[str, Any]:
         "samples": len(rows),
         "bytes": int(columns.size[rows].sum()),
     }
-    if columns.is_audio:
+    if columns.is_audio and columns.stored[rows].any():
         struct = one_chunk(view.catalog.table.column(_HEAVY)).field(name)
         found["codecs"] = _codecs({fact: struct.field(fact) for fact in _CODEC_FACTS}, rows)
     if info.kind == "array" and len(rows):

@@ -9,6 +9,7 @@ from shardkit.format.manifest import MANIFEST_NAME
 
 RESTORE = "restore the tar from a copy, or pack it again"
 REINDEX = "restore the index from a copy, or write it again with 'shardkit index'"
+REFEATURIZE = "compute them again with 'shardkit featurize --overwrite'"
 REMANIFEST = f"restore {MANIFEST_NAME} from a copy, or write the dataset again"
 
 

@@ -15,9 +15,9 @@ from shardkit.core.errors import FormatError
 from shardkit.core.loudness import num_hops
 from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import PRIMARY, PRIMARY_COLUMNS, index_schema
-from shardkit.format.manifest import Manifest, ShardInfo
+from shardkit.format.manifest import FeaturesInfo, Manifest, ShardInfo
 from shardkit.format.tar import split_name
-from shardkit.report.problems import REINDEX, REMANIFEST, Problem
+from shardkit.report.problems import REFEATURIZE, REINDEX, REMANIFEST, Problem
 
 _MAP_VALUE = re.compile(r" \('.*?'\)(?=>)")
 _ROUNDING_S = 1e-5  # shards' seconds are rounded to 1e-6 and added up in whatever order
@@ -98,8 +98,10 @@ def row_problems(
     """
     key = row["key"]
 
+    advice = REINDEX if manifest.has_audio else REFEATURIZE
+
     def problem(what: str, member: str | None = None, offset: int | None = None) -> Problem:
-        return Problem(shard=shard.path, key=key, member=member, offset=offset, what=what, advice=REINDEX)
+        return Problem(shard=shard.path, key=key, member=member, offset=offset, what=what, advice=advice)
 
     if key is None:
         yield problem("a row has no key")
@@ -112,8 +114,11 @@ def row_problems(
         yield problem("its key would lead out of a folder: it begins with '/' or has a '..'")
     if PRIMARY not in members:
         yield problem(f"the row has no field {PRIMARY!r}, which every sample must have")
-    for what in [*_primary(row, members.get(PRIMARY)), *_intervals(row, manifest.interval_names)]:
+    alone = [*_primary(row, members.get(PRIMARY)), *_intervals(row, manifest.interval_names)]
+    for what in [*alone, *_features(row, members, manifest.features)]:
         yield problem(what)
+    if not manifest.has_audio:
+        members.pop(PRIMARY, None)  # of which there are facts alone
     for name, member in members.items():
         place = (member["extension"], member["offset"])
         if None in (member["extension"], member["offset"], member["size"], member["xxh3"]):
@@ -206,6 +211,32 @@ def _array(member: Mapping[str, Any]) -> Iterator[str]:
     if layout.data_offset < 0 or min(layout.shape) < 1 or end != member["size"]:
         rows = f"{layout.shape} of {layout.dtype} from byte {layout.data_offset}"
         yield f"its rows, {rows}, do not end at {member['size']}"
+
+
+def _features(
+    row: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]], told: FeaturesInfo | None
+) -> Iterator[str]:
+    """Yield where a row contradicts what the manifest says of features."""
+    if told is None:
+        return
+    audio, features = members.get(PRIMARY), members.get(told.field)
+    if audio is not None and any(audio[name] is not None for name in ("offset", "size", "seek_table")):
+        yield f"it has a recording at byte {audio['offset']}, in a dataset of features"
+    if features is None:
+        yield f"the row has no field {told.field!r}, which every sample of these features must have"
+        return
+    if (features["dtype"], features["hop_s"]) != (told.dtype, told.hop_s):
+        found = f"{features['dtype']} with a hop of {features['hop_s']} s"
+        yield f"its features are {found}, the manifest says {told.dtype} with a hop of {told.hop_s} s"
+    shape, channels = features["shape"] or [], told.channels or row["channels"]
+    if shape[1:] != [channels, len(told.silence)]:
+        yield f"its features have the shape {shape}, the manifest says (frame, {channels}, {len(told.silence)})"
+        return
+    # How many frames the last windows have is the module's to say; but they lie in the recording and cover it.
+    most = (row["duration_s"] or 0.0) / told.hop_s
+    least = most - 1 - told.config.get("n_fft", math.inf) / told.hop_length
+    if not least - _ROUNDING_S <= shape[0] <= most + 1 + _ROUNDING_S:
+        yield f"its features have {shape[0]} frames, where the recording has {most:.1f} hops"
 
 
 def _points(table: PointTable, facts: AudioFacts, size: int, setups: Collection[int]) -> Iterator[str]:

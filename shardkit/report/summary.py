@@ -13,6 +13,7 @@ from shardkit.core.sizes import count, format_duration, format_size
 _WIDTH = 100  # columns; wider tables are hard to read across, and don't fit beside an editor
 _SHOWN = 20  # labels, columns or intervals; then "… and N more"
 _LAYOUTS = {"1": "mono", "2": "stereo"}
+_DTYPES = {"<f4": "float32", "<f2": "float16"}
 _UNLISTED = {"none": "lossy or float"}  # what a missing bit depth means
 
 
@@ -66,6 +67,7 @@ def _facts(description: Mapping[str, Any]) -> Table:
         f"labels ({len(labels['counts'])})": _labels(labels),
         "intervals": _intervals(description["intervals"]),
         "columns": _listed([f"{name} ({kind})" for name, kind in description["columns"].items()]),
+        "features": _features(description["features"]),
     }
     for name, text in lines.items():
         if text:
@@ -132,6 +134,16 @@ def _intervals(intervals: Mapping[str, Mapping[str, Any]]) -> str:
         ],
         separator="; ",
     )
+
+
+def _features(features: Mapping[str, Any] | None) -> str:
+    """Return what computed the features that stand in place of the recordings."""
+    if features is None:
+        return ""
+    options = ", ".join(f"{name}={value}" for name, value in features["config"].items() if name != "kind")
+    mixed = "" if features["channels"] is None else f", mixed to {count(features['channels'], 'channel')}"
+    made = f"{features['config'].get('kind')}({options}){mixed}, as {_DTYPES.get(features['dtype'], features['dtype'])}"
+    return f"{made}; of {features['source']}, by torch {features['torch']} on {features['device']}"
 
 
 def _shares(counts: Mapping[str, int], total: int) -> str:

@@ -95,7 +95,8 @@ class Assembler:
         masks = options.mask_names
         self.mask_names = () if masks == () else interval_names(sources, masks or (), "mask_names")
         self.audio_fields, self._other_fields = check_fields(sources, options.fields)
-        if options.dtype == "int16":
+        self._has_audio = sources[0].view.manifest.has_audio
+        if options.dtype == "int16" and self._has_audio:
             names = (PRIMARY, *self.audio_fields)
             check_int16(sources, names, sample_rate=options.sample_rate, channels=options.channels)
         self._row_shapes = row_shapes(sources, self._other_fields, options.crop_s)
@@ -105,8 +106,12 @@ class Assembler:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that are delivered, the primary audio first."""
-        return (PRIMARY, *self.audio_fields, *self._other_fields)
+        """The fields that are read, the primary audio first, if there is any."""
+        return (*self._audio_read, *self._other_fields)
+
+    @property
+    def _audio_read(self) -> tuple[str, ...]:
+        return (PRIMARY, *self.audio_fields) if self._has_audio else ()
 
     def begin(
         self, plan: BatchPlan, workers: Workers, neighbours: NeighbourReads | None, empty: Empty | None
@@ -125,8 +130,10 @@ class Assembler:
         """
         invalid = self._read(pending)
         plan, buffers = pending.plan, pending.buffers
-        audio, given = buffers.audio[PRIMARY], {**buffers.audio, **buffers.arrays, **buffers.values}
-        draws = plan.draws
+        given, draws = {**buffers.audio, **buffers.arrays, **buffers.values}, plan.draws
+        audio = buffers.audio.get(PRIMARY)
+        if audio is None:
+            audio = np.empty((len(draws), self._options.channels, 0), self._options.dtype)
         return Batch(
             audio=audio,
             lengths=buffers.lengths,
@@ -137,7 +144,7 @@ class Assembler:
             passes=plan.passes,
             starts=np.array([0 if draw is None else draw.start for draw in draws], dtype=np.int64),
             labels=self._labels(draws),
-            masks=self._masks(draws, audio.shape[-1]),
+            masks=self._masks(draws, buffers.longest),
             fields={name: given[name] for name in self._options.fields},
             present={name: self._present(draws, name) for name in self._options.fields},
             metadata={
@@ -208,7 +215,7 @@ class Assembler:
             length = self._length(draw)
             if self._options.crop_s is None:
                 pending.buffers.extend(length)
-            pending.buffers.lengths[index] = min(length, pending.buffers.audio[PRIMARY].shape[-1])
+            pending.buffers.lengths[index] = min(length, pending.buffers.longest)
         self._start(pending, indices, None)
 
     def _buffers(self, plan: BatchPlan, empty: Empty | None) -> Buffers:
@@ -220,10 +227,12 @@ class Assembler:
         # Not cleared: each part is written once, by what is read into it or as the silence beside that.
         empty = empty or self._pool.empty
         return Buffers(
-            audio={name: empty(shape, self._options.dtype) for name in (PRIMARY, *self.audio_fields)},
+            audio={name: empty(shape, self._options.dtype) for name in self._audio_read},
             arrays={name: empty((count, *rows.shape), rows.dtype) for name, rows in self._row_shapes.items()},
+            paddings={name: rows.padding for name, rows in self._row_shapes.items()},
             values={name: [None] * count for name in self._other_fields if name not in self._row_shapes},
             lengths=np.minimum(lengths, longest),
+            longest=longest,
             sample_rate=rate,
         )
 

@@ -13,8 +13,9 @@ class Batch:
     """One rank's share of a global batch, as NumPy arrays. Axes: (batch, channel, time).
 
     Attributes:
-        audio: (batch, channel, time) float32 in [-1, 1), or int16 if the stream says so; right-padded with zeros.
-        lengths: Samples of ``audio`` that are not padding, (batch,) int64.
+        audio: (batch, channel, time) float32 in [-1, 1), or int16 if the stream says so; right-padded with zeros. Of no
+            samples where the sources hold features in its place.
+        lengths: Samples of ``audio`` that are not padding, (batch,) int64; beside features, those that they stand for.
         sample_rate: Of ``audio``, in Hz.
         keys: Key of each sample.
         sources: Name of the source that each sample was drawn from.

@@ -31,8 +31,9 @@ class FieldColumns:
 
     Attributes:
         name: The field.
-        present: Whether the sample has the member, (row,) bool.
-        offset, size: Bytes of the member in its tar, (row,) int64; 0 where absent.
+        present: Whether the sample has the field, (row,) bool.
+        stored: Whether its tar holds it: a dataset of features knows of its recordings but has none, (row,) bool.
+        offset, size: Bytes of the member in its tar, (row,) int64; 0 where there is none.
     """
 
     def __init__(self, name: str, struct: pa.StructArray, setups: Mapping[int, bytes]) -> None:
@@ -41,16 +42,17 @@ class FieldColumns:
         self._struct = struct
         self._columns: dict[str, pa.Array] = {}
         self.present: NDArray[np.bool_] = np.asarray(struct.is_valid())
+        self.stored: NDArray[np.bool_] = self.present & np.asarray(self._column("offset").is_valid())
         self.offset = self._integers("offset")
         self.size = self._integers("size")
         # Looked up by row, a memoryview takes a third of the time that an array does.
-        self._present = self.present.data
+        self._stored = self.stored.data
         self._offset = self.offset.data
         self._size = self.size.data
 
     def has(self, row: int) -> bool:
-        """Return whether a sample has the member."""
-        return bool(self._present[row])
+        """Return whether a sample's tar holds the member."""
+        return bool(self._stored[row])
 
     def place(self, row: int) -> tuple[int, int]:
         """Return a member's first byte in its tar, and how many it has."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardkit.core.distinct import distinct
 from shardkit.core.errors import InputError
@@ -18,10 +19,20 @@ MAX_INT16_BITS = 16
 
 @dataclass(frozen=True, slots=True)
 class RowsShape:
-    """What a crop of an array field is in a batch: so many rows of one shape and type."""
+    """What a crop of an array field is in a batch: so many rows of one shape and type.
+
+    ``padding`` is what takes the place of rows that a recording does not have: a row, or a number.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    padding: NDArray[Any] | int = 0
+
+
+def delivered_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the fields that are delivered: those asked for, and the features that are there in place of audio."""
+    features = sources[0].view.manifest.features
+    return tuple(dict.fromkeys([*names, *([] if features is None else [features.field])]))
 
 
 def check_fields(sources: Sequence[Source], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -87,4 +98,11 @@ def _row_shape(sources: Sequence[Source], name: str, crop_s: float) -> RowsShape
     if len(seen) != 1:
         return None
     dtype, row_shape, hop_s = seen.pop()
-    return RowsShape(np.dtype(dtype).newbyteorder("=").str, (num_rows(crop_s, hop_s), *row_shape))
+    native = np.dtype(dtype).newbyteorder("=").str
+    return RowsShape(native, (num_rows(crop_s, hop_s), *row_shape), _padding(sources[0], name, native))
+
+
+def _padding(source: Source, name: str, dtype: str) -> NDArray[Any] | int:
+    """Return what rows are padded with: features with silence, whose logarithm is far from zero, others with zeros."""
+    features = source.view.manifest.features
+    return 0 if features is None or features.field != name else np.array(features.silence, dtype)

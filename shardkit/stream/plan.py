@@ -268,7 +268,7 @@ def _events_of(source: Source, crop: Crop | None) -> IntervalRows | None:
 
 
 def check_sources(sources: Sequence[Source]) -> None:
-    """Raise unless every source is one choice of split and has audio to draw."""
+    """Raise unless every source is one choice of split and has audio to draw, or all have the same features of it."""
     for source in sources:
         catalog = source.catalog
         if len(catalog.splits) > 1 and catalog.split is None:
@@ -280,12 +280,37 @@ def check_sources(sources: Sequence[Source]) -> None:
             raise InputError(f"source {source.name!r}: the view has no rows")
         if PRIMARY not in catalog.fields or not catalog.fields[PRIMARY].present[source.view.rows].all():
             raise InputError(f"source {source.name!r}: some samples have no field {PRIMARY!r}")
+    _check_features(sources)
+
+
+def _check_features(sources: Sequence[Source]) -> None:
+    """Raise unless all sources hold audio, or all hold features that one model can take."""
+    first, told = sources[0], sources[0].view.manifest.features
+    for source in sources[1:]:
+        found = source.view.manifest.features
+        if told is None or found is None:
+            if found is not told:
+                kinds = {True: "recordings", False: "features"}
+                raise InputError(
+                    f"source {first.name!r} holds {kinds[told is None]}, {source.name!r} {kinds[found is None]}; a "
+                    "stream has one or the other"
+                )
+            continue
+        differing = told.differences(found)
+        if differing:
+            raise InputError(
+                f"sources {first.name!r} and {source.name!r} hold features that were computed otherwise: "
+                f"{', '.join(differing)}; compute them alike, with 'shardkit featurize'"
+            )
 
 
 def common_rate(sources: Sequence[Source], sample_rate: int | None) -> int:
-    """Return the stream's rate: as asked, else the one rate that all recordings have."""
+    """Return the stream's rate: as asked, else the one rate that all recordings have, or features were computed at."""
     if sample_rate is not None:
         return checked_whole(sample_rate, "sample_rate", most=2**24)
+    features = sources[0].view.manifest.features
+    if features is not None:
+        return features.sample_rate
     return _common(sources, "sample_rate", "Hz")
 
 
@@ -300,6 +325,8 @@ def common_channels(sources: Sequence[Source], channels: int | None) -> int:
                 except AudioError as err:
                     raise InputError(f"source {source.name!r}: {err}") from err
         return channels
+    if not sources[0].view.manifest.has_audio:
+        return 1  # of audio that has no samples
     return _common(sources, "channels", "channels")
 
 

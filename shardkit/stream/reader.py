@@ -40,15 +40,19 @@ class Buffers:
     Attributes:
         audio: (batch, channel, time) of float32, or of int16 which nothing needs to be done to, for each audio field.
         arrays: (batch, row, ...) for each array field whose crops are of one shape.
+        paddings: What rows of these are padded with.
         values: Everything else by field: a list, None where absent.
         lengths: Of the primary audio.
+        longest: Samples that there is room for.
         sample_rate: Of all audio.
     """
 
     audio: dict[str, NDArray[Any]]
     arrays: dict[str, NDArray[Any]]
+    paddings: dict[str, NDArray[Any] | int]
     values: dict[str, list[Any]]
     lengths: NDArray[np.int64]
+    longest: int
     sample_rate: int
 
     def clear(self, index: int) -> None:
@@ -67,9 +71,10 @@ class Buffers:
 
     def extend(self, num_samples: int) -> None:
         """Make room for longer samples."""
-        for name, field in self.audio.items():
-            missing = num_samples - field.shape[-1]
-            if missing > 0:
+        missing = num_samples - self.longest
+        if missing > 0:
+            self.longest = num_samples
+            for name, field in self.audio.items():
                 self.audio[name] = np.pad(field, ((0, 0), (0, 0), (0, missing)))
 
     def put(self, index: int, piece: Piece, data: memoryview) -> None:
@@ -83,7 +88,7 @@ class Buffers:
         elif piece.field in self.arrays:
             target, rows = self.arrays[piece.field][index], piece.value(data)
             target[: len(rows)] = rows[: len(target)]
-            target[len(rows) :] = 0
+            target[len(rows) :] = self.paddings[piece.field]
         else:
             self.values[piece.field][index] = piece.value(data)
 
@@ -122,7 +127,7 @@ def start_reading(
         indices: Which of its draws.
         buffers: Where to put it.
         sources: What the plan's draws refer to.
-        fields: Fields to read, the primary audio among them.
+        fields: Fields to read.
         workers: Threads to read and decode on.
         fetcher: Fetches bytes.
         neighbours: Reads that several draws share, of this batch and later ones.

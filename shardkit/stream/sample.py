@@ -40,9 +40,10 @@ class Sample:
 
     Attributes:
         key: Its key.
-        audio: Primary audio, (channel, time) float32 in [-1, 1).
+        audio: Primary audio, (channel, time) float32 in [-1, 1); of no samples in a dataset of features.
         sample_rate: Of ``audio``, in Hz.
         start: First sample of the crop in the stored recording; 0 for the whole.
+        stop: The sample after its last.
         labels: Names of its labels.
         intervals: Clipped to the crop and counted from its start.
         fields: Everything else of the sample by name: ``Audio`` for stems and paired targets, arrays, text, parsed
@@ -54,6 +55,7 @@ class Sample:
     audio: NDArray[np.float32]
     sample_rate: int
     start: int
+    stop: int
     labels: tuple[str, ...]
     intervals: tuple[Interval, ...]
     fields: Mapping[str, Any]
@@ -85,7 +87,7 @@ def read_section(catalog: Catalog, row: int, start: int, stop: int) -> Sample:
     Raises:
         AudioError, CorruptDataError, StorageError: It can't be read; the message gives shard, key and byte.
     """
-    rate = int(catalog.fields[PRIMARY].sample_rate[row])
+    primary = catalog.fields[PRIMARY]
     names = [name for name, columns in catalog.fields.items() if columns.present[row]]
     values = _values(pieces_of(catalog, names, row, start, stop))
     record = catalog.table.drop_columns(["fields"]).slice(row, 1).to_pylist()[0]
@@ -96,9 +98,10 @@ def read_section(catalog: Catalog, row: int, start: int, stop: int) -> Sample:
     ]
     return Sample(
         key=record["key"],
-        audio=values[PRIMARY].samples,
-        sample_rate=rate,
+        audio=(values[PRIMARY] if primary.has(row) else _silent_end(catalog, PRIMARY, row)).samples,
+        sample_rate=int(primary.sample_rate[row]),
         start=start,
+        stop=stop,
         labels=tuple(record["labels"] or ()),
         intervals=tuple(inside),
         fields={
@@ -127,7 +130,7 @@ def _field_value(piece: Piece, data: memoryview) -> Any:
 
 
 def _silent_end(catalog: Catalog, name: str, row: int) -> Audio:
-    """Return what a stem that ends before the crop has there: nothing."""
+    """Return what audio that ends before the crop, or is not there, has in it: nothing."""
     columns = catalog.fields[name]
     return Audio(np.zeros((int(columns.channels[row]), 0), dtype=np.float32), int(columns.sample_rate[row]))
 

@@ -37,7 +37,7 @@ from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
-from shardkit.stream.fields import AudioType
+from shardkit.stream.fields import AudioType, delivered_fields
 from shardkit.stream.mix import Schedule, Stages, Weights, dump_history, load_history, stage_at, stages_of
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
@@ -69,7 +69,8 @@ class Stream:
             longest of the batch.
         views: Crops of each sample. A batch then has ``views`` rows for each of its samples, side by side.
         view_distance_s: Most seconds from the start of a sample's first crop to the start of another; None: anywhere.
-        sample_rate: Rate to deliver, in Hz; None: the sources' own, which must then be one.
+        sample_rate: Rate to deliver, in Hz; None: the sources' own, which must then be one, or that of the audio that
+            features were computed from.
         channels: Channels to deliver: 1 is the mean; None: the sources' own, which must then be one number.
         dtype: Of the delivered audio: ``float32``, full scale 1, or ``int16``, full scale 2**15, for recordings of up
             to 16 bits at the stream's own rate and channels: half the memory, and half the bytes to a device, where
@@ -89,7 +90,8 @@ class Stream:
         shuffle: ``full``, ``block`` or ``none``, or a ``Shuffle`` with its settings.
         mask_hop: Samples of delivered audio in one frame of ``Batch.masks``; None: no masks.
         mask_names: Interval names to deliver masks of; None: all that the sources have.
-        fields: Further fields to deliver: stems, paired targets, arrays.
+        fields: Further fields to deliver: stems, paired targets, arrays. Where sources hold features in place of
+            recordings, these are delivered without being asked for.
         metadata: Columns to deliver.
         loudness: Whether to deliver the loudness of each crop, which the index knows: ``Batch.loudness``.
         max_failures: Samples that this process may fail to read. Until then another draw from the same source takes
@@ -165,7 +167,7 @@ class Stream:
             crop_s=None if crop is None else crop.duration_s,
             mask_hop=None if mask_hop is None else checked_whole(mask_hop, "mask_hop"),
             mask_names=None if mask_names is None else checked_names(mask_names, "mask_names"),
-            fields=checked_names(fields, "fields"),
+            fields=delivered_fields(self._sources, checked_names(fields, "fields")),
             metadata=checked_names(metadata, "metadata"),
             loudness=loudness,
         )
@@ -203,6 +205,11 @@ class Stream:
     def channels(self) -> int:
         """Channels of the delivered audio."""
         return self._options.channels
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether batches have audio, and not features that were computed before, in its place."""
+        return self._sources[0].view.manifest.has_audio
 
     @property
     def labels(self) -> tuple[str, ...]:

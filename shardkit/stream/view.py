@@ -104,6 +104,8 @@ class View:
     def info(self) -> dict[str, Any]:
         """What there is: name, place, splits, samples, rows, seconds, labels, fields, columns; plain JSON values.
 
+        Where the dataset holds features in place of recordings, ``features`` says what they are; else it is None.
+
         ``shardkit info`` tells more, for which it goes through the index.
         """
         manifest = self.manifest
@@ -118,6 +120,7 @@ class View:
             "interval_names": list(manifest.interval_names),
             "fields": {name: field.kind for name, field in manifest.fields.items()},
             "columns": dict(manifest.columns),
+            "features": None if manifest.features is None else manifest.features.model_dump(mode="json"),
         }
 
     @cached_property

@@ -16,8 +16,8 @@ def check_stream(stream: Any) -> None:
         raise InputError(f"stream is a {type(stream).__name__}; give a shardkit.Stream")
 
 
-def check_transform(transform: Any, *, sample_rate: int) -> None:
-    """Refuse a transform that can't be called, or that says it is made for another rate.
+def check_transform(transform: Any, *, sample_rate: int, has_audio: bool) -> None:
+    """Refuse a transform that can't be called, that says it is made for another rate, or of audio where there is none.
 
     Raises:
         InputError: The message says what was given and what the loader delivers.
@@ -25,6 +25,11 @@ def check_transform(transform: Any, *, sample_rate: int) -> None:
     if not callable(transform):
         raise InputError(
             f"transform is a {type(transform).__name__}; give a module or a function of batch.audio, or of batches"
+        )
+    if not has_audio and not getattr(transform, "takes_batch", False):
+        raise InputError(
+            f"transform is a {type(transform).__name__}, of audio, but the stream reads features in its place; give "
+            "shardkit.features.StoredFeatures(), which makes batch.features of them, or read the recordings"
         )
     made_for = getattr(transform, "sample_rate", sample_rate)
     if made_for != sample_rate:

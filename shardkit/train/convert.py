@@ -61,11 +61,13 @@ def conversion_of(
         what: The stream's name in errors.
 
     Raises:
-        InputError: A frame of the stream's masks would be no whole number of samples, or the two rates have hardly a
-            common divisor.
+        InputError: The stream reads no audio, a frame of its masks would be no whole number of samples, or the two
+            rates have hardly a common divisor.
     """
     if sample_rate is None or checked_whole(sample_rate, "sample_rate") == stream.sample_rate:
         return Conversion(stream.audio_fields, None)
+    if not stream.has_audio:
+        raise InputError(f"sample_rate={sample_rate}: {what} reads features, which have no other rate; leave it out")
     least = stream.sample_rate // math.gcd(stream.sample_rate, sample_rate)
     if stream.mask_hop is not None and stream.mask_hop % least:
         raise InputError(

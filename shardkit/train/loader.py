@@ -96,7 +96,7 @@ class Loader:
         conversion = conversion_of(stream, sample_rate, self.device)
         self.sample_rate = stream.sample_rate if sample_rate is None else sample_rate
         if transform is not None:
-            check_transform(transform, sample_rate=self.sample_rate)
+            check_transform(transform, sample_rate=self.sample_rate, has_audio=stream.has_audio)
         self.transform = transform.to(self.device).eval() if isinstance(transform, nn.Module) else transform
         self._prefetch = checked_whole(prefetch, "prefetch")
         self._workers = checked_whole(workers, "workers", least=0, most=2**16)

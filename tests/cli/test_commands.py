@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-COMMANDS = ("pack", "index", "info", "verify", "cat", "export", "bench", "synth")
+COMMANDS = ("pack", "index", "info", "verify", "cat", "export", "bench", "synth", "featurize")
 
 
 def run(*arguments: object, code: int = 0, **environment: str) -> str:
@@ -340,3 +340,52 @@ def test_one_of_a_thing_is_not_called_several(tmp_path: Path) -> None:
     assert "1 shard, 1 sample, 2 members" in run("verify", tmp_path / "out")
     assert re.search(r"1 sample, .* 1 shard,", run("info", tmp_path / "out"))
     assert "1 sample, 2 files" in run("export", tmp_path / "out", tmp_path / "files")
+
+
+def test_featurize(dataset: Path, tmp_path: Path) -> None:
+    asked = ("--preset", "whisper", "--set", "sample_rate=8000", "--set", "n_mels=20", "--dtype", "float16")
+    text = run("featurize", dataset, tmp_path / "out", *asked)
+    assert "6 samples" in text
+    assert "nothing was computed" in run("featurize", dataset, tmp_path / "out", *asked)
+    facts = json.loads(run("info", tmp_path / "out", "--json"))["features"]
+    assert (facts["config"]["n_mels"], facts["dtype"]) == (20, "<f2")
+    assert "n_mels=20" in run("info", tmp_path / "out").replace("\n", "")
+    run("verify", tmp_path / "out", "--deep")
+    features = json.loads(run("cat", tmp_path / "out", "cat/take 2", "--start", 0.1, "--duration", 0.2, "--json"))
+    assert features["duration_s"] == 0.2
+    assert features["fields"]["features"] == "array float16 (10, 1, 20)"
+    described = tmp_path / "features.yaml"
+    described.write_text("kind: LogMel\nsample_rate: 8000\nn_fft: 256\nn_mels: 16\n")
+    line = fails("featurize", dataset, tmp_path / "out", "--config", described, code=2)
+    assert "holds features with kind" in line or "n_mels 20, not 16" in line
+    line = run("featurize", dataset, tmp_path / "out", "--config", described, "--set", "floor=1e-6", "--overwrite")
+    assert json.loads(run("info", tmp_path / "out", "--json"))["features"]["config"]["floor"] == 1e-6
+
+
+def test_featurize_what_can_not_be(dataset: Path, tmp_path: Path) -> None:
+    assert "--preset NAME, such as whisper, or --config" in fails("featurize", dataset, tmp_path / "o", code=2)
+    assert "give --resample" in fails("featurize", dataset, tmp_path / "o", "--preset", "whisper", code=2)
+    assert "no preset 'x'" in fails("featurize", dataset, tmp_path / "o", "--preset", "x", code=2)
+    assert "float32 or float16" in fails("featurize", dataset, "o", "--preset", "whisper", "--dtype", "int8", code=2)
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    assert "no features: write kind" in fails("featurize", dataset, "o", "--config", tmp_path / "list.yaml", code=2)
+    (tmp_path / "bad.yaml").write_text("a: [\n")
+    assert "not YAML" in fails("featurize", dataset, "o", "--config", tmp_path / "bad.yaml", code=2)
+    run("featurize", dataset, tmp_path / "out", "--preset", "whisper", "--resample", "--set", "n_mels=20")
+    assert "holds features, and nothing to decode" in fails("bench", tmp_path / "out", code=2)
+    assert "holds features" in fails("export", tmp_path / "out", tmp_path / "files", code=2)
+    assert "no audio" in fails("cat", tmp_path / "out", "cat/take 2", "-o", tmp_path / "a.wav", code=2)
+
+
+def test_featurize_without_torch(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')\n")
+    line = fails(
+        "featurize",
+        dataset,
+        tmp_path / "o",
+        "--preset",
+        "whisper",
+        code=2,
+        PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '.')}",
+    )
+    assert "pip install 'shardkit[train]'" in line

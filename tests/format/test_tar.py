@@ -119,3 +119,14 @@ def test_a_compressed_tar_is_refused_with_what_to_do(tmp_path: Path, kind: str, 
         compressed.add(__file__, "a.py")
     with (tmp_path / "x.tar").open("rb") as file, pytest.raises(FormatError, match=f"compressed by {name}; decompress"):
         list(scan(file, where="x.tar"))
+
+
+def test_a_member_in_parts_has_the_bytes_of_one_that_is_whole() -> None:
+    data = bytes(range(256)) * 5
+    whole, parts = io.BytesIO(), io.BytesIO()
+    writers = TarWriter(whole), TarWriter(parts)
+    assert writers[0].add("a.npy", data) == writers[1].add_parts("a.npy", len(data), [data[:300], b"", data[300:]])
+    assert writers[0].add("b.json", b"{}") == writers[1].add_parts("b.json", 2, [b"{}"])
+    assert whole.getvalue() == parts.getvalue()
+    with pytest.raises(FormatError, match="'c' was said to have 5 bytes, 3 came"):
+        writers[1].add_parts("c", 5, [b"abc"])
