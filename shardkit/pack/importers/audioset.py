@@ -10,7 +10,6 @@ for there: the recordings are cut already.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from shardkit.core.errors import InputError
@@ -132,7 +131,7 @@ class _Recordings:
         self._by_stem: dict[str, list[str]] = {}
         for path in request.files.listed():
             if path.lower().endswith(AUDIO_EXTENSIONS):
-                self._by_stem.setdefault(PurePosixPath(path).stem, []).append(path)
+                self._by_stem.setdefault(path.rpartition("/")[2].rpartition(".")[0], []).append(path)
 
     @property
     def unnamed(self) -> int:
