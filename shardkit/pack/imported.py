@@ -55,7 +55,7 @@ class _Lookup:
     def find(self, file: File) -> tuple[str, Member, int] | None:
         for name in file.names:
             location = self.files.at(name)
-            size = self.files.size(location)
+            size = self.files.size(location) if file.size is None else file.size
             if size is not None:
                 return name, location if file.recipe is None else Derived(location, file.recipe), size
         tried = tuple(str(self.files.at(name)) for name in file.names)

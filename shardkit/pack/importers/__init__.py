@@ -21,6 +21,7 @@ KINDS: Final = {
     "framed": "shardkit.pack.importers.framed:framed",
     "spg": "shardkit.pack.importers.spg:spg",
     "audioset": "shardkit.pack.importers.audioset:audioset",
+    "groups": "shardkit.pack.importers.groups:groups",
 }
 
 

@@ -23,6 +23,7 @@ AUDIO = {
     "Framed features": ["in/song.wav"],
     "spgdataset": ["in/a.wav", "in/b.wav"],
     "AudioSet": ["audio/part00/Y--PJHxphWEs.wav"],
+    "Groups of folders": ["vctk/p1/a.wav", "daps/train/b.wav", "jamendo/c.WAV"],
     "Your own": ["audio/x1.wav"],
 }
 
