@@ -10,6 +10,8 @@ import pytest
 
 from shardkit.core.errors import AudioError, InputError
 from shardkit.core.ontology import Ontology
+from shardkit.storage.location import locate
+from shardkit.storage.store import write_bytes
 from tests.pack.importers.conftest import spans
 
 WEAK = ("balanced_train_segments.csv", "eval_segments.csv")
@@ -306,3 +308,15 @@ def test_descendants_in_the_published_ontology_are_those_of_a_walk_over_it(publi
 
 def test_a_ring_of_classes_ends() -> None:
     assert Ontology({"a": "x", "b": "y"}, {"a": ("b",), "b": ("a",)}).descendants("y") == ("b", "a")
+
+
+def test_recordings_in_a_bucket_are_listed_and_found(small, tmp_path, packed, s3) -> None:
+    root = f"{s3.url}/audioset/audio"
+    for path in (tmp_path / "audio").rglob("*.*"):
+        write_bytes(locate(f"{root}/{path.relative_to(tmp_path / 'audio')}"), path.read_bytes())
+    local, _ = packed(small, "audioset", root=tmp_path / "audio", output="local", name="same")
+    remote, summary = packed(small, "audioset", root=root, output="remote", name="same")
+    assert summary.missing == 1
+    assert remote.catalog.manifest == local.catalog.manifest
+    with pytest.raises(InputError, match=r"looked below s3://.*/nothing, for the first"):
+        packed(small, "audioset", root=f"{s3.url}/nothing", output="nothing")

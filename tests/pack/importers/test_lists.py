@@ -8,6 +8,7 @@ import pytest
 
 import shardkit as sk
 from shardkit.core.errors import FormatError, InputError
+from shardkit.pack import engine
 
 
 @pytest.fixture
@@ -204,3 +205,16 @@ def test_an_array_is_float32_without_pickles(data, packed) -> None:
     assert b"x5.frames.npy" in tar
     array = np.load(io.BytesIO(tar[tar.index(b"\x93NUMPY") :]), allow_pickle=False)
     assert (array.dtype, array.shape) == (np.dtype("<f4"), (4, 2))
+
+
+def test_processes_make_the_same_bytes_of_tables(data, packed, monkeypatch) -> None:
+    (data / "list").write_text("".join(f"x{i}.wav,x{i}.csv\n" for i in range(6)))
+    for i in range(6):
+        (data / f"x{i}.csv").write_text(f"time,dog\n0,{i}\n0.05,1\n")
+    one, _ = packed(data / "list", "framed", hops_s={"frames": 0.01}, name="same", shard_bytes=9000, output="one")
+    monkeypatch.setattr(engine, "PROCESS_BYTES", 1)
+    two, _ = packed(
+        data / "list", "framed", hops_s={"frames": 0.01}, name="same", shard_bytes=9000, output="two", workers=2
+    )
+    assert len(one.catalog.manifest.shards) > 1
+    assert one.catalog.manifest == two.catalog.manifest
