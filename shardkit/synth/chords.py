@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,8 @@ class ChordsOptions(GridOptions):
 
     modes: tuple[str, ...] = tuple(MODES)
     too_high: str = "fail"
+
+    heights: ClassVar[str] = "hi_hz"  # the options that say how high voices go
 
     def __post_init__(self) -> None:
         """Refuse what can't be made, before anything is written."""
@@ -103,11 +106,11 @@ class ChordsOptions(GridOptions):
         if self.too_high == "fail":
             highest_hz = self.hi_hz * max(map(self.reach, self.modes))
             raise InputError(
-                f"the highest voice is at {highest_hz:g} Hz, which {self.sample_rate} Hz can't carry; lower hi_hz or "
-                f"dilation, leave out {', '.join(skipped)}, raise sample_rate, or skip what is too high"
+                f"the highest voice is at {highest_hz:g} Hz, which {self.sample_rate} Hz can't carry; lower "
+                f"{self.heights}, leave out {', '.join(skipped)}, raise sample_rate, or skip what is too high"
             )
         if sum(skipped.values()) == len(self.modes) * self.num_items:
             raise InputError(
-                f"all chords are too high for {self.sample_rate} Hz, even at {self.lo_hz:g} Hz; lower lo_hz or "
-                "dilation, or raise sample_rate"
+                f"all chords are too high for {self.sample_rate} Hz, even at lo_hz, {self.lo_hz:g} Hz; lower "
+                f"that or {self.heights}, or raise sample_rate"
             )

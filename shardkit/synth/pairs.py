@@ -34,6 +34,7 @@ class PairsOptions(ChordsOptions):
 
     kind = "pairs"
     manifest = "pairs.csv"
+    heights = "hi_hz or dilation"
 
     def __post_init__(self) -> None:
         """Refuse what can't be made, before anything is written."""
