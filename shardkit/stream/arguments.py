@@ -42,8 +42,19 @@ def checked_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def rank_batch_size(batch_size: int | None, global_batch_size: int | None, world_size: int) -> int:
-    """Return the samples of one rank's batch."""
+def rank_batch_size(
+    batch_size: int | None, global_batch_size: int | None, world_size: int, *, composed: int | None
+) -> int:
+    """Return the samples of one rank's batch; ``composed`` are those of a fixed composition, if there is one."""
+    if composed is not None:
+        if batch_size is None and global_batch_size is None:
+            global_batch_size = composed
+        whole = global_batch_size or checked_whole(batch_size, "batch_size") * world_size
+        if isinstance(whole, int) and whole % composed:
+            raise InputError(
+                f"a global batch of {whole} is no multiple of the {composed} samples that composition adds up to; "
+                f"choose {-(-whole // composed) * composed}, or other counts"
+            )
     if global_batch_size is None:
         return checked_whole(_DEFAULT_BATCH if batch_size is None else batch_size, "batch_size", most=2**31)
     whole = checked_whole(global_batch_size, "global_batch_size", most=2**40)
@@ -68,15 +79,21 @@ def checked_dtype(dtype: AudioType) -> AudioType:
 
 
 def checked_passes(
-    passes: Literal[1] | None, weights: object, temperature: object, epoch_samples: object
+    passes: Literal[1] | None, weights: object, temperature: object, epoch_samples: object, composition: object
 ) -> Literal[1] | None:
     """Return ``passes`` if it can be, together with what else was given."""
+    if composition is not None and (weights is not None or temperature is not None):
+        raise InputError("composition says the samples of each source in a batch, so weights and temperature can't")
     if passes is None:
         return None
     if isinstance(passes, bool) or passes != 1:
         raise InputError(f"passes is {passes!r}; choose 1 (each row once) or None (endless)")
     if weights is not None or temperature is not None:
         raise InputError("passes=1 delivers each row exactly once, so weights have no meaning; leave one of them out")
+    if composition is not None:
+        raise InputError(
+            "passes=1 delivers each row exactly once, so composition has no meaning; leave one of them out"
+        )
     if epoch_samples is not None:
         raise InputError("passes=1 ends with the pass, so epoch_samples has no meaning; leave one of them out")
     return 1

@@ -49,10 +49,11 @@ class BalanceConfig(_Model):
 
 
 class StageConfig(_Model):
-    """Weights that hold from a sample on."""
+    """Weights, or a composition, that hold from a sample on."""
 
     from_sample: int = Field(gt=0)
-    weights: dict[str, float] = Field(description="By source; all of them.")
+    weights: dict[str, float] | None = Field(None, description="By source; all of them.")
+    composition: dict[str, int] | None = Field(None, description="By source; all of them, of the same sum as before.")
 
 
 class SourceConfig(_Model):
@@ -144,9 +145,12 @@ class StreamConfig(_Model):
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
     schedule: list[StageConfig] = Field(
-        default_factory=list, description="Weights that take the place of the sources' own later in the stream."
+        default_factory=list, description="Weights, or compositions, that take the place of the first later on."
     )
     temperature: float | None = Field(None, ge=0, description="Power of the weights, or of the sizes without weights.")
+    composition: dict[str, int] | None = Field(
+        None, description="Samples of each source in a batch, in place of weights; the global batch is a multiple."
+    )
     crop: CropConfig | None = Field(None, description="None delivers whole rows.")
     views: int = Field(1, ge=1, description="Crops of each sample.")
     view_distance_s: float | None = Field(
@@ -182,16 +186,38 @@ class StreamConfig(_Model):
         """
         given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
         missing = [name for name in self.sources if name not in given]
-        if missing and (given or self.schedule):
+        stages = [] if self.composition is not None else self.schedule
+        if missing and (given or stages):
             raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight, or none")
-        if self.schedule:
-            return [(0, given), *((stage.from_sample, stage.weights) for stage in self.schedule)]
+        if stages:
+            return [(0, given), *self._later("weights")]
         return given or None
+
+    def compositions(self) -> list[tuple[int, dict[str, int]]] | None:
+        """Return the schedule of compositions, or None where there is none.
+
+        Raises:
+            InputError: An entry of the schedule has weights instead.
+        """
+        return None if self.composition is None else [(0, self.composition), *self._later("composition")]
+
+    def _later(self, what: Literal["weights", "composition"]) -> list[tuple[int, Any]]:
+        """Return the entries of the schedule, each with what it must have and nothing else."""
+        other = "composition" if what == "weights" else "weights"
+        for number, stage in enumerate(self.schedule):
+            if getattr(stage, what) is None or getattr(stage, other) is not None:
+                raise InputError(f"schedule.{number} must have {what} and no {other}, as the stream's start has")
+        return [(stage.from_sample, getattr(stage, what)) for stage in self.schedule]
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``Stream`` but its sources and ranks."""
         plain = self.model_dump(exclude={"sources", "schedule", "crop", "shuffle"})
-        return plain | {"weights": self.weights(), "crop": crop_of(self.crop), "shuffle": shuffle_of(self.shuffle)}
+        return plain | {
+            "weights": self.weights(),
+            "composition": self.compositions(),
+            "crop": crop_of(self.crop),
+            "shuffle": shuffle_of(self.shuffle),
+        }
 
 
 def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:

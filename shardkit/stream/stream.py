@@ -11,7 +11,6 @@ from typing import Any, Literal
 from shardkit.core.checks import checked_whole
 from shardkit.core.crops import Crop
 from shardkit.core.errors import InputError, ShardkitError, StateError
-from shardkit.core.mixture import SLOTS
 from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder
 from shardkit.core.random import check_seed
 from shardkit.core.shuffle import Shuffle
@@ -38,7 +37,17 @@ from shardkit.stream.counters import Counters
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, delivered_fields
-from shardkit.stream.mix import Schedule, Stages, Weights, dump_history, load_history, stage_at, stages_of
+from shardkit.stream.mix import (
+    Composition,
+    Schedule,
+    Stages,
+    Weights,
+    composed_stages,
+    dump_history,
+    load_history,
+    stage_at,
+    stages_of,
+)
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
 from shardkit.stream.pool import Empty
@@ -65,6 +74,9 @@ class Stream:
             sample on which weights hold. None: equal shares, or with ``temperature`` by size.
         temperature: Power to which weights are raised: 1 keeps them, 0 evens them out, and without ``weights`` it
             applies to the sources' numbers of rows. None: 1, and equal shares without weights.
+        composition: In place of weights, samples of each source in a batch, such as ``{"speech": 24, "noise": 8}``:
+            exactly so many in each global batch, which must be a multiple of their sum, and on each rank its share of
+            them. Or a schedule, as of weights, from samples with which a batch begins.
         crop: ``RandomCrop``, ``CenterCrop``, ``SalientCrop`` or ``EventCrop``; None delivers whole rows, padded to the
             longest of the batch.
         views: Crops of each sample. A batch then has ``views`` rows for each of its samples, side by side.
@@ -76,7 +88,7 @@ class Stream:
             to 16 bits at the stream's own rate and channels: half the memory, and half the bytes to a device, where
             ``Loader`` makes float32 of it. The values are the same.
         seed: Of order and crops.
-        batch_size: Samples in a batch of this rank; None: 32, or what ``global_batch_size`` gives.
+        batch_size: Samples in a batch of this rank; None: 32, or what ``global_batch_size`` or ``composition`` gives.
         global_batch_size: Samples that all ranks together deliver in one step; a multiple of the world size.
         rank: Of this process; None, with ``world_size``: torch.distributed's, else RANK and WORLD_SIZE, else 0 of 1.
             Where both are given and known, they must agree.
@@ -114,6 +126,7 @@ class Stream:
         *,
         weights: Weights | Schedule | None = None,
         temperature: float | None = None,
+        composition: Composition | None = None,
         crop: Crop | None = None,
         views: int = 1,
         view_distance_s: float | None = None,
@@ -145,10 +158,19 @@ class Stream:
         self._seed = check_seed(seed)
         self._check_ranks = check_ranks
         self.rank, self.world_size = resolve_ranks(rank, world_size, check=check_ranks)
-        self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size)
+        sizes = [len(source.view) for source in self._sources]
+        names = [source.name for source in self._sources]
+        self.passes = checked_passes(passes, weights, temperature, epoch_samples, composition)
+        self._composed: int | None = None
+        self._own_stages: Stages = ()
+        if composition is not None:
+            self._own_stages, self._composed = composed_stages(names, composition)
+        elif self.passes is None:
+            self._own_stages = stages_of(names, sizes, weights, temperature)
+        self._stages = self._own_stages
+        self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size, composed=self._composed)
         self.crop = crop
         self._views = checked_views(views, view_distance_s, crop)
-        self.passes = checked_passes(passes, weights, temperature, epoch_samples)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
         self._threads = (
             default_threads(self._sources) if threads is None else checked_whole(threads, "threads", most=1024)
@@ -172,10 +194,6 @@ class Stream:
             loudness=loudness,
         )
         self._shuffle = checked_shuffle(shuffle)
-        sizes = [len(source.view) for source in self._sources]
-        names = [source.name for source in self._sources]
-        self._own_stages = () if self.passes == 1 else stages_of(names, sizes, weights, temperature)
-        self._stages: Stages = self._own_stages
         self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
         self._counters = Counters(names)
         self._fetcher = Fetcher(self._counters.of_source, node_cache(cache, cache_size))
@@ -247,7 +265,7 @@ class Stream:
         if not self._stages:
             return {source.name: len(source.view) / self.num_samples for source in self._sources}
         shares = stage_at(self._stages, self._position).shares
-        return {source.name: share / SLOTS for source, share in zip(self._sources, shares, strict=True)}
+        return {source.name: share / sum(shares) for source, share in zip(self._sources, shares, strict=True)}
 
     @property
     def position(self) -> int:
@@ -389,8 +407,9 @@ class Stream:
 
         Args:
             state: What ``state_dict`` returned.
-            weights: ``"new"`` lets this stream's weights differ from those of the state and hold from its position
-                on; each source goes on in the pass it was in, and the state's history keeps the change.
+            weights: ``"new"`` lets this stream's weights, or the counts of its composition, differ from those of the
+                state and hold from its position on; each source goes on in the pass it was in, and the state's history
+                keeps the change.
             global_batch_size: ``"new"`` lets the global batch differ: the same samples follow, in other batches.
 
         Raises:
@@ -440,7 +459,7 @@ class Stream:
         if self.passes == 1:
             order = OnePassOrder(rows, seed=self._seed, shuffle=self._shuffle)
         else:
-            order = MixedOrder(rows, seed=self._seed, shuffle=self._shuffle, stages=self._stages)
+            order = MixedOrder(rows, seed=self._seed, shuffle=self._shuffle, stages=self._stages, batch=self._composed)
         return Planner(self._sources, order, self.crop, seed=self._seed, views=self._views)
 
     def _neighbour_reads(self, position: int, step: int, end: int | None) -> NeighbourReads | None:
@@ -483,8 +502,10 @@ class Stream:
         return batch
 
     def _identify(self) -> dict[str, str]:
+        composed = {} if self._composed is None else {"composition": self._composed}  # other streams: as ever
         return fingerprint(
-            {
+            composed
+            | {
                 "order": ORDER_VERSION,
                 "content": [[source.name, list(source.catalog.content)] for source in self._sources],
                 "rows": [[source.name, len(source.view), source.view.digest()] for source in self._sources],
