@@ -97,6 +97,7 @@ class MixedOrder:
     shuffle: Shuffle = field(default_factory=Shuffle)
     stages: Sequence[Stage] | None = None
     batch: int | None = None
+    _steady: NDArray[np.bool_] = field(init=False, repr=False)
     _sequence: StageSequence = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +108,7 @@ class MixedOrder:
             shares = apportion(names, [source.weight for source in self.sources])
             stages = [Stage(0, tuple(shares.tolist()))]
         object.__setattr__(self, "stages", tuple(stages))
+        object.__setattr__(self, "_steady", np.array([source.steady for source in self.sources]))
         sequence = StageSequence(self.sources, stages, seed=check_seed(self.seed), batch=self.batch)
         object.__setattr__(self, "_sequence", sequence)
 
@@ -136,7 +138,9 @@ class MixedOrder:
         period, slot = divmod(position + tables.phase, tables.mixture.period)
         count = period * int(tables.per_period[slot]) + int(tables.prior[slot] - tables.before[slot])
         fresh = count - int(tables.left_length[slot])
-        if fresh < 0 or self._shuffle_of(bool(tables.small[tables.source[slot]])).kind == "full":
+        source = tables.source[slot]
+        alone = self._steady[source] or self._shuffle_of(bool(tables.small[source])).kind == "full"
+        if fresh < 0 or alone:
             return np.array([position])
         number_of_pass, offset = divmod(fresh, int(tables.segment_length[slot]))
         start = int(tables.segment_start[slot])
@@ -185,6 +189,8 @@ class MixedOrder:
             if len(mine):
                 shuffle = self._shuffle_of(of_small)
                 rows[mine] = shuffle.rows(offset[mine], num_rows=num_rows[mine], keys=keys[mine])
+        if self._steady.any():
+            rows = np.where(self._steady[sources], offset, rows)
         return sources, passes, rows
 
     def _shuffle_of(self, small: bool) -> Shuffle:

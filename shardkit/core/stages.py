@@ -38,11 +38,15 @@ _Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRows:
-    """A source as the order sees it: a name, a number of rows and a weight."""
+    """A source as the order sees it: a name, a number of rows and a weight.
+
+    ``steady`` rows come in the same order in each pass, as they are numbered: what numbers them has shuffled them.
+    """
 
     name: str
     num_rows: int
     weight: float = 1.0
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)

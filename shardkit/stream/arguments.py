@@ -1,6 +1,7 @@
 """What is handed to a stream, checked."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ from shardkit.core.sizes import parse_size
 from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.location import locate
 from shardkit.stream.fields import AudioType
+from shardkit.stream.mix import Stages
 from shardkit.stream.plan import Source, Views
 from shardkit.stream.view import View
 from shardkit.stream.workers import available_cores
@@ -69,6 +71,19 @@ def rank_batch_size(
             f"{whole}; give one of the two"
         )
     return share
+
+
+def warn_of_short_epochs(sources: Sequence[Source], stages: Stages, epoch: int | None) -> None:
+    """Warn of a source of one row for each value that does not come round in an epoch."""
+    for stage in stages if epoch is not None else ():
+        for source, share in zip(sources, stage.shares, strict=True):
+            num_drawn = (epoch or 0) * share // sum(stage.shares)
+            if source.view.steady and 0 < num_drawn < len(source.view):
+                warnings.warn(
+                    f"source {source.name!r}: an epoch of {epoch} samples draws {num_drawn} of its {len(source.view)} "
+                    "values; give it a larger share of the batch, or take longer epochs",
+                    stacklevel=3,
+                )
 
 
 def checked_dtype(dtype: AudioType) -> AudioType:

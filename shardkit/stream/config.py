@@ -17,6 +17,7 @@ from shardkit.core.shuffle import Shuffle
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
+from shardkit.stream.balance import Several
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.fields import AudioType
 from shardkit.stream.view import View
@@ -46,6 +47,15 @@ class BalanceConfig(_Model):
 
     column: str
     power: float = Field(0.5, ge=0)
+    rare: int | None = Field(None, ge=1, description="Values of fewer rows count as one together.")
+    several: Several = Field("rarest", description="Which of a row's values count.")
+
+
+class EachConfig(_Model):
+    """One row for each value of a column: the values take turns, and so do the rows of each."""
+
+    column: str
+    rare: int | None = Field(None, ge=1, description="Values of fewer rows take one turn together.")
 
 
 class StageConfig(_Model):
@@ -67,6 +77,7 @@ class SourceConfig(_Model):
     draws: DrawsConfig | None = Field(None, description="Several rows from long recordings.")
     balance: BalanceConfig | None = Field(None, description="Rows of rare values repeated.")
     repeat: float | None = Field(None, gt=0, description="Times that each row comes in a pass.")
+    each: EachConfig | None = Field(None, description="One row for each value of a column.")
     weight: float | None = Field(None, ge=0, description="Share of the draws; all sources have one, or none has.")
     storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
 
@@ -247,8 +258,11 @@ def _narrowed(view: View, source: SourceConfig) -> View:
     if source.draws is not None:
         view = view.draws(source.draws.size_s, source.draws.power)
     if source.balance is not None:
-        view = view.balance(source.balance.column, source.balance.power)
-    return view if source.repeat is None else view.repeat(source.repeat)
+        options = source.balance
+        view = view.balance(options.column, options.power, rare=options.rare, several=options.several)
+    if source.repeat is not None:
+        view = view.repeat(source.repeat)
+    return view if source.each is None else view.each(source.each.column, rare=source.each.rare)
 
 
 def load_config(location: Location) -> StreamConfig:

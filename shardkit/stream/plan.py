@@ -169,6 +169,16 @@ class Planner:
         drawn = self._order.draws(positions)
         return self._placed(positions, drawn.sources, drawn.rows, drawn.passes, attempt=0), drawn.passes
 
+    def recordings(self, positions: _Ints) -> tuple[_Ints, _Ints]:
+        """Return the source and the row of its catalog at some positions, as the order has them, before any crop."""
+        drawn = self._order.draws(positions)
+        rows = np.empty_like(drawn.rows)
+        for source in distinct(drawn.sources):
+            mine = np.flatnonzero(drawn.sources == source)
+            view = self._sources[source].view
+            rows[mine] = view.sections(drawn.rows[mine], passes=drawn.passes[mine], key=self._keys[source]).rows
+        return drawn.sources, rows
+
     def neighbours(self, position: int) -> _Ints:
         """Return the positions whose rows lie near this one's because the shuffle kept them so."""
         return self._order.neighbours(position)

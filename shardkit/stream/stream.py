@@ -29,11 +29,13 @@ from shardkit.stream.arguments import (
     named_sources,
     node_cache,
     rank_batch_size,
+    warn_of_short_epochs,
 )
 from shardkit.stream.assemble import Assembler, BatchOptions, Pending
 from shardkit.stream.batch import Batch
 from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
+from shardkit.stream.coverage import Coverage, check_range, coverage_of
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, delivered_fields
@@ -194,6 +196,7 @@ class Stream:
             loudness=loudness,
         )
         self._shuffle = checked_shuffle(shuffle)
+        warn_of_short_epochs(self._sources, self._own_stages, self._epoch)
         self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
         self._counters = Counters(names)
         self._fetcher = Fetcher(self._counters.of_source, node_cache(cache, cache_size))
@@ -449,12 +452,38 @@ class Stream:
             found["cache"] = {"hits": cache.hits, "misses": cache.misses, "bytes_served": cache.bytes_served}
         return found
 
+    def coverage(self, column: str = "labels", *, start: int | None = None, stop: int | None = None) -> Coverage:
+        """Return how often each value of a column is drawn between two positions, by all ranks together.
+
+        It is counted from the plan, so it can be asked for before anything is read, at any position and on any rank;
+        what takes the place of samples that can't be read, or that a crop skips, is not in it.
+
+        Args:
+            column: A column of the index, such as ``labels`` or ``speaker``.
+            start: The first position; None: where the iteration began that the stream's position is in.
+            stop: The position after the last; None: the stream's position or, where an iteration would begin there,
+                that iteration's end.
+
+        Raises:
+            InputError: No source has the column, its values can't be counted, or no position lies between the two.
+        """
+        if start is None:
+            start = 0 if self._epoch is None else self._position // self._epoch * self._epoch
+        if stop is None:
+            end = self.end_of_iteration(start)
+            stop = end if end is not None and self._position <= start else self._position
+        start, stop = check_range(start, stop, end=self._planner.num_positions)
+        return coverage_of(self._sources, self._planner.recordings, column, start=start, stop=stop)
+
     @property
     def _planner(self) -> Planner:
         return self._assembler.planner
 
     def _new_planner(self) -> Planner:
-        rows = [SourceRows(name=source.name, num_rows=len(source.view)) for source in self._sources]
+        rows = [
+            SourceRows(name=source.name, num_rows=len(source.view), steady=source.view.steady)
+            for source in self._sources
+        ]
         order: MixedOrder | OnePassOrder
         if self.passes == 1:
             order = OnePassOrder(rows, seed=self._seed, shuffle=self._shuffle)
