@@ -156,6 +156,15 @@ class MixedOrder:
         positions = periods * tables.mixture.period + tables.group_slots(slot)[place] - tables.phase
         return np.asarray(positions[(positions >= tables.start) & (positions < self._sequence.stop(number))])
 
+    def num_drawn(self, source: int, positions: _Ints) -> _Ints:
+        """Return how many draws of a source come before each of some positions, (draw,)."""
+        number = self._sequence.number_at(positions)
+        found = np.zeros(len(positions), dtype=np.int64)
+        for index in distinct(number):
+            mine = number == index
+            found[mine] = self._sequence.tables(index).num_drawn(source, positions[mine])
+        return found
+
     def _draw(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
         if len(self._sequence.starts) == 1:
             return self._draw_in_stage(self._sequence.tables(0), positions)

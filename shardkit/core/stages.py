@@ -119,6 +119,14 @@ class StageTables:
     key: NDArray[np.uint64]  # of (seed, source)
     small: NDArray[np.bool_]  # of each source, (source,)
     leftover: Leftover | None  # None: nothing is left over
+    drawn: _Ints  # of each source before the stage, (source,)
+
+    def num_drawn(self, source: int, positions: _Ints) -> _Ints:
+        """Return how many draws of a source come before some positions of this stage."""
+        mine = np.concatenate([[0], np.cumsum(self.source == source)])
+        periods, slots = np.divmod(np.append(positions, self.start) + self.phase, self.mixture.period)
+        counts = periods * mine[-1] + mine[slots]
+        return np.asarray(self.drawn[source] + counts[:-1] - counts[-1])
 
     def group_slots(self, slot: int) -> _Ints:
         """Return the slots of the same group as a slot, ascending."""
@@ -249,6 +257,7 @@ class Progress:
             key=keys[source],
             small=small,
             leftover=Leftover.of(np.concatenate(self.left)),
+            drawn=self.drawn,
         )
 
     def after(self, tables: StageTables, stop: int, sources: Sequence[SourceRows]) -> "Progress":

@@ -12,6 +12,7 @@ from shardkit.core.content import Content, content
 from shardkit.core.crops import CenterCrop, Crop, Fallback, RandomCrop
 from shardkit.core.errors import InputError
 from shardkit.core.events import EventCrop
+from shardkit.core.mining import Mining
 from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
 from shardkit.storage.location import Location, locate
@@ -132,6 +133,14 @@ class EventCropConfig(_Model):
     fallback: Fallback = Field("keep", description=_FALLBACK)
 
 
+class MiningConfig(_Model):
+    """Hard examples, delivered again by one of the sources."""
+
+    source: str = Field(description="Which source delivers what was fed back.")
+    size: int = Field(50_000, ge=1, description="Most samples that are kept.")
+    above: float = Field(0.5, description="Only scores above this are kept.")
+
+
 class ShuffleConfig(_Model):
     """How the rows of a pass are permuted."""
 
@@ -162,6 +171,7 @@ class StreamConfig(_Model):
     composition: dict[str, int] | None = Field(
         None, description="Samples of each source in a batch, in place of weights; the global batch is a multiple."
     )
+    mining: MiningConfig | None = Field(None, description="Hard examples; needs epoch_samples.")
     crop: CropConfig | None = Field(None, description="None delivers whole rows.")
     views: int = Field(1, ge=1, description="Crops of each sample.")
     view_distance_s: float | None = Field(
@@ -226,6 +236,7 @@ class StreamConfig(_Model):
         return plain | {
             "weights": self.weights(),
             "composition": self.compositions(),
+            "mining": None if self.mining is None else Mining(**self.mining.model_dump()),
             "crop": crop_of(self.crop),
             "shuffle": shuffle_of(self.shuffle),
         }

@@ -51,7 +51,7 @@ class Coverage:
 
 def coverage_of(
     sources: Sequence[Source],
-    recordings: Callable[[_Ints], tuple[_Ints, _Ints]],
+    recordings: Callable[[_Ints], tuple[_Ints, _Ints, _Ints]],
     column: str,
     *,
     start: int,
@@ -61,7 +61,7 @@ def coverage_of(
 
     Args:
         sources: Of the stream.
-        recordings: Returns the source and the row of its catalog that is drawn at each position.
+        recordings: Returns the source, and the row of its catalog and the part of it, that is drawn at each position.
         column: A column of the index; a source without it counts nothing.
         start: The first position.
         stop: The position after the last.
@@ -71,7 +71,7 @@ def coverage_of(
     """
     hits = [np.zeros(len(source.catalog.table), dtype=np.int64) for source in sources]
     for positions in _chunks(start, stop):
-        drawn, rows = recordings(positions)
+        drawn, rows, _ = recordings(positions)
         for index, counted in enumerate(hits):
             np.add.at(counted, rows[drawn == index], 1)
     known = [column in source.catalog.table.column_names for source in sources]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from shardkit.core.checks import checked_whole
 from shardkit.core.crops import Crop
 from shardkit.core.errors import InputError, ShardkitError, StateError
+from shardkit.core.mining import HardExamples, Mining
 from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder
 from shardkit.core.random import check_seed
 from shardkit.core.shuffle import Shuffle
@@ -39,6 +40,7 @@ from shardkit.stream.coverage import Coverage, check_range, coverage_of
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, delivered_fields
+from shardkit.stream.mined import Mined, examples_of, load_examples, mined_source
 from shardkit.stream.mix import (
     Composition,
     Schedule,
@@ -79,6 +81,8 @@ class Stream:
         composition: In place of weights, samples of each source in a batch, such as ``{"speech": 24, "noise": 8}``:
             exactly so many in each global batch, which must be a multiple of their sum, and on each rank its share of
             them. Or a schedule, as of weights, from samples with which a batch begins.
+        mining: ``Mining("hard")``: from one epoch to the next, the source ``hard`` delivers first what ``feedback`` was
+            told, hardest first, and then its own draws. Needs ``epoch_samples``. None: nothing is fed back.
         crop: ``RandomCrop``, ``CenterCrop``, ``SalientCrop`` or ``EventCrop``; None delivers whole rows, padded to the
             longest of the batch.
         views: Crops of each sample. A batch then has ``views`` rows for each of its samples, side by side.
@@ -129,6 +133,7 @@ class Stream:
         weights: Weights | Schedule | None = None,
         temperature: float | None = None,
         composition: Composition | None = None,
+        mining: Mining | None = None,
         crop: Crop | None = None,
         views: int = 1,
         view_distance_s: float | None = None,
@@ -195,6 +200,9 @@ class Stream:
             metadata=checked_names(metadata, "metadata"),
             loudness=loudness,
         )
+        self._mining = mining
+        self._mined_source = -1 if mining is None else mined_source(self._sources, mining, self._epoch)
+        self._hard = HardExamples()
         self._shuffle = checked_shuffle(shuffle)
         warn_of_short_epochs(self._sources, self._own_stages, self._epoch)
         self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
@@ -318,6 +326,8 @@ class Stream:
         """
         if self.passes is not None and self._position == self._left_at:
             self._position = 0
+        if self._mining is not None and self._epoch is not None and self._position % self._epoch == 0:
+            self._begin_epoch(self._mining)
         return self._position
 
     def advance(self, position: int | None) -> None:
@@ -397,7 +407,43 @@ class Stream:
 
     def state_at(self, position: int) -> dict[str, Any]:
         """Return the state of this stream at a position: ``Batch.position`` of the last batch that was used."""
-        return dump_state(position, dump_history(self._stages, position), self._fingerprint)
+        state = dump_state(position, dump_history(self._stages, position), self._fingerprint)
+        return state if self._mining is None else state | {"mined": self._hard.digest()}
+
+    def feedback(self, samples: Sequence[int] | Sequence[str], scores: Sequence[float]) -> int:
+        """Tell how hard samples were, so that the hardest are delivered again in the next epoch.
+
+        Of what is fed back, the samples count that the view of ``mining``'s source has, with scores above its bound:
+        whole batches can be. A sample is kept once, with its highest score, and delivered once for each epoch in which
+        it was fed back. The ranks must all be told the same, as ``Loader.feedback`` sees to.
+
+        Args:
+            samples: ``Batch.positions`` of this epoch, and the crop heard there is delivered again; or keys of
+                recordings, of which a crop is placed anew.
+            scores: How hard each was, such as the probability of a wrong label; larger is harder.
+
+        Returns:
+            How many count.
+
+        Raises:
+            InputError: The stream has no ``mining``, or something in the above can't be.
+        """
+        mined = self._planner.mined
+        if self._mining is None or mined is None:
+            raise InputError("feedback to a stream without mining; give it mining=shardkit.Mining('a source')")
+        found = examples_of(
+            samples, scores, sources=self._sources, mined=mined, planner=self._planner, position=self._position
+        )
+        found = found.at(found.scores > self._mining.above)
+        self._hard = self._hard.fed(found, size=self._mining.size)
+        return len(found)
+
+    def feedback_state(self) -> dict[str, Any]:
+        """Return what was fed back and is kept, as plain JSON values: too much for the state, which has its digest.
+
+        Save it beside the state, and give it to ``load_state_dict``.
+        """
+        return self._hard.dump()
 
     def load_state_dict(
         self,
@@ -405,6 +451,7 @@ class Stream:
         *,
         weights: Literal["new"] | None = None,
         global_batch_size: Literal["new"] | None = None,
+        feedback: Mapping[str, Any] | None = None,
     ) -> None:
         """Go on where ``state`` was taken, at any number of ranks with the same global batch.
 
@@ -414,6 +461,7 @@ class Stream:
                 state and hold from its position on; each source goes on in the pass it was in, and the state's history
                 keeps the change.
             global_batch_size: ``"new"`` lets the global batch differ: the same samples follow, in other batches.
+            feedback: What ``feedback_state`` returned, for a stream with ``mining``.
 
         Raises:
             StateError: The state is of another stream; the message names what differs.
@@ -435,6 +483,9 @@ class Stream:
                 num_sources=len(self._sources),
                 new_weights=weights == "new",
             )
+        if self._mining is not None:
+            self._hard = load_examples(feedback, saved.mined)
+        if self._own_stages:
             self._assembler.planner = self._new_planner()
         self._position, self._left_at = saved.position, None
 
@@ -480,16 +531,32 @@ class Stream:
         return self._assembler.planner
 
     def _new_planner(self) -> Planner:
-        rows = [
+        options: dict[str, Any] = {"seed": self._seed, "views": self._views}
+        if self.passes == 1:
+            one_pass = OnePassOrder(self._source_rows(), seed=self._seed, shuffle=self._shuffle)
+            return Planner(self._sources, one_pass, self.crop, **options)
+        order = self._mixed_order()
+        mined = None if self._mining is None else Mined(self._mined_source, order, self._hard)
+        return Planner(self._sources, order, self.crop, mined=mined, **options)
+
+    def _mixed_order(self) -> MixedOrder:
+        return MixedOrder(
+            self._source_rows(), seed=self._seed, shuffle=self._shuffle, stages=self._stages, batch=self._composed
+        )
+
+    def _source_rows(self) -> list[SourceRows]:
+        return [
             SourceRows(name=source.name, num_rows=len(source.view), steady=source.view.steady)
             for source in self._sources
         ]
-        order: MixedOrder | OnePassOrder
-        if self.passes == 1:
-            order = OnePassOrder(rows, seed=self._seed, shuffle=self._shuffle)
-        else:
-            order = MixedOrder(rows, seed=self._seed, shuffle=self._shuffle, stages=self._stages, batch=self._composed)
-        return Planner(self._sources, order, self.crop, seed=self._seed, views=self._views)
+
+    def _begin_epoch(self, mining: Mining) -> None:
+        """Keep what was fed back in the epoch before."""
+        if not len(self._hard.pending):
+            return
+        used = 0 if self._planner.mined is None else self._planner.mined.num_used(self._position)
+        self._hard = self._hard.begun(self._position, num_used=used, size=mining.size)
+        self._assembler.planner = self._new_planner()
 
     def _neighbour_reads(self, position: int, step: int, end: int | None) -> NeighbourReads | None:
         if self._shuffle.kind == "full":
@@ -531,9 +598,10 @@ class Stream:
         return batch
 
     def _identify(self) -> dict[str, str]:
-        composed = {} if self._composed is None else {"composition": self._composed}  # other streams: as ever
+        # Only where there are any, so that states of streams without them stay what they were.
+        further = {"composition": self._composed, "mining": None if self._mining is None else repr(self._mining)}
         return fingerprint(
-            composed
+            {name: value for name, value in further.items() if value is not None}
             | {
                 "order": ORDER_VERSION,
                 "content": [[source.name, list(source.catalog.content)] for source in self._sources],

@@ -177,6 +177,10 @@ class View:
         starts, stops = self.cut.bounds(parts, num_parts=num_parts, frames=frames, sample_rate=rates)
         return Sections(found, starts, stops)
 
+    def has(self, rows: _Ints) -> NDArray[np.bool_]:
+        """Return which rows of the catalog are recordings of the view, (row,)."""
+        return np.asarray(self._selected[rows])
+
     def longest_s(self) -> float:
         """Return the length of the longest row, in seconds; 0 for a view without rows."""
         if not len(self.rows):

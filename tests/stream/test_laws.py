@@ -23,7 +23,7 @@ VIEWS = {
     "windows": lambda _clips, tracks, _few: tracks.windows(0.5, 0.001),  # 27,505 rows: cut into lanes' segments
     "draws": lambda _clips, tracks, _few: tracks.draws(0.25, 0.9),
     "rooted": lambda clips, _tracks, _few: clips.balance("speaker", 0.5, rare=18, several="all"),
-    "turns": lambda clips, _tracks, _few: clips.windows(0.15).each("speaker"),
+    "turns": lambda clips, _tracks, _few: clips.windows(0.3).each("speaker"),
     "balanced": lambda clips, _tracks, _few: clips.balance("speaker", 1.0).repeat(1.3),
 }
 SHUFFLES = ["full", "none", sk.Shuffle(kind="block", block_rows=8, window_blocks=2)]
