@@ -30,9 +30,24 @@ class BitDepth(StrEnum):
 
 
 def pack(
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="Folder, or manifest: .csv, .tsv, .jsonl, .parquet.")],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Folder, or manifest: .csv, .tsv, .jsonl, .parquet; see --from.")
+    ],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or URL of the dataset to write.")],
     *,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="KIND",
+            help="INPUT is of a known layout: labels, pairs, framed, spg, audioset, or package.module:function.",
+            show_default="a folder or manifest",
+        ),
+    ] = None,
+    kind_option: Annotated[
+        list[str] | None,
+        typer.Option("--from-option", metavar="NAME=VALUE", help="Option of that layout. Repeatable."),
+    ] = None,
     root: Annotated[
         str | None, typer.Option(help="What the manifest's paths are relative to.", show_default="its folder")
     ] = None,
@@ -93,7 +108,8 @@ def pack(
     """Pack a folder or a manifest of recordings into shards with an index.
 
     The other columns of a manifest become typed metadata columns. Everything that is not packed is listed with its
-    reason in OUTPUT/report.jsonl.
+    reason in OUTPUT/report.jsonl. docs/import.md shows each layout of --from; what its metadata names and is not there
+    is listed in OUTPUT/missing.jsonl.
     """
     from shardkit.cli.progress import PackProgress
     from shardkit.cli.summary import print_summary
@@ -118,6 +134,8 @@ def pack(
                 intervals_column=intervals,
                 members=pairs(field, option="--field"),
                 split_column=split_column,
+                importer=kind,
+                importer_options=pairs(kind_option, option="--from-option"),
             ),
             options=PackOptions(
                 codec=codec.value,

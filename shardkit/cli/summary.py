@@ -7,6 +7,7 @@ import typer
 from shardkit.core.sizes import count, format_duration, format_size
 from shardkit.format.manifest import Totals
 from shardkit.pack.commit import REPORT_NAME, PackSummary
+from shardkit.pack.imported import MISSING_NAME
 
 _SHOWN = 5  # of the files that are not packed; the rest is in the report
 
@@ -23,6 +24,9 @@ def print_summary(summary: PackSummary, *, as_json: bool) -> None:
             typer.echo(f"  {name}: {_amount(split)}")
     for note in summary.notes:
         typer.echo(f"  {note}")
+    if summary.missing:
+        files = count(summary.missing, "file")
+        typer.echo(f"  {files} that the metadata names not there, listed in {summary.output}/{MISSING_NAME}")
     if summary.clipped_inputs:
         recordings, values = count(summary.clipped_inputs, "recording"), count(summary.clipped_values, "value")
         typer.echo(f"  {recordings} overshot full scale when rounded to integers: {values} clipped")

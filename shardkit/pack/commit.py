@@ -31,6 +31,7 @@ class PackSummary:
         input_bytes: Size of the inputs.
         unpacked: What is not in it, and why; also in ``report.jsonl``.
         notes: What the user should know, a line each.
+        missing: Files that the metadata names and that are not there; listed in ``missing.jsonl``.
         clipped_inputs: Recordings in which rounding to integers met full scale.
         clipped_values: How many values that were.
         wall_s: Seconds it took.
@@ -42,6 +43,7 @@ class PackSummary:
     input_bytes: int
     unpacked: tuple[Unpacked, ...]
     notes: tuple[str, ...] = ()
+    missing: int = 0
     clipped_inputs: int = 0
     clipped_values: int = 0
     wall_s: float = 0.0
@@ -55,6 +57,7 @@ class PackSummary:
             "input_bytes": self.input_bytes,
             "unpacked": [asdict(line) for line in self.unpacked],
             "notes": list(self.notes),
+            "missing": self.missing,
             "clipped_inputs": self.clipped_inputs,
             "clipped_values": self.clipped_values,
             "wall_s": round(self.wall_s, 3),
@@ -110,19 +113,23 @@ def build_manifest(
     name: str,
     shards: Sequence[ShardInfo],
     labels: set[str],
+    vocabulary: tuple[str, ...] = (),
     interval_names: set[str],
     kinds: Mapping[str, FieldKind],
     extensions: Mapping[str, set[str]],
     columns: Mapping[str, str],
     options: Mapping[str, object],
 ) -> Manifest:
-    """Return a manifest with its totals; labels in natural order, so that ``10`` follows ``9``."""
+    """Return a manifest with its totals.
+
+    Labels are in the order of ``vocabulary``, the others behind it in natural order, so that ``10`` follows ``9``.
+    """
     splits = dict.fromkeys(shard.split for shard in shards)
     return Manifest(
         name=name,
         splits={split: totals([shard for shard in shards if shard.split == split]) for split in splits},
         shards=tuple(shards),
-        labels=tuple(sorted(labels, key=_natural)),
+        labels=(*vocabulary, *sorted(labels.difference(vocabulary), key=_natural)),
         interval_names=tuple(sorted(interval_names)),
         fields={
             field: FieldInfo(kind=kind, extensions=tuple(sorted(extensions.get(field, ()))))
@@ -135,7 +142,7 @@ def build_manifest(
 
 
 def report_lines(unpacked: Sequence[Unpacked]) -> bytes:
-    """Return the bytes of ``report.jsonl``: one line for each input that is not in the dataset."""
+    """Return the bytes of ``report.jsonl``: one line for each input, or interval, that is not in the dataset."""
     return "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in unpacked).encode()
 
 

@@ -7,6 +7,7 @@ from shardkit.core.errors import InputError
 from shardkit.format.index import PRIMARY
 from shardkit.format.manifest import FieldKind
 from shardkit.pack.inputs import AUDIO_EXTENSIONS, PackInput
+from shardkit.pack.members import extension_of, file_of
 
 JSON_FIELD = "json"  # every packed sample has KEY.json: labels, intervals and metadata for other readers
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")  # it is part of the names of files
@@ -47,10 +48,12 @@ def field_kinds(inputs: Iterable[PackInput]) -> dict[str, FieldKind]:
     """
     kinds: dict[str, FieldKind] = {PRIMARY: "audio"}
     for item in inputs:
-        for name, location in item.members.items():
-            kind = kind_of_extension(location.name)
+        for name, member in item.members.items():
+            kind = kind_of_extension(extension_of(member))
             if kinds.setdefault(name, kind) != kind:
-                raise InputError(f"{item.where}: field {name!r} is {kinds[name]} elsewhere, here {location} is {kind}")
+                raise InputError(
+                    f"{item.where}: field {name!r} is {kinds[name]} elsewhere, here {file_of(member)} is {kind}"
+                )
     return {**dict(sorted(kinds.items(), key=lambda entry: (entry[0] != PRIMARY, entry[0]))), JSON_FIELD: "json"}
 
 

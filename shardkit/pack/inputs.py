@@ -11,13 +11,15 @@ from shardkit.core.errors import InputError
 from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED
 from shardkit.format.manifest import MANIFEST_NAME
+from shardkit.pack.bounds import Interval
 from shardkit.pack.cells import cell_text, intervals_of_cell, key_of_cell, key_of_path, labels_of_cell, shown
 from shardkit.pack.columns import column_name
+from shardkit.pack.files import Files
 from shardkit.pack.manifests import Row, Table, is_manifest, read_manifest
+from shardkit.pack.members import Member
 from shardkit.pack.places import placed
-from shardkit.storage.location import HTTP, Location
-from shardkit.storage.reference import resolve
-from shardkit.storage.store import exists, is_folder, list_files, list_irregular, size
+from shardkit.storage.location import Location
+from shardkit.storage.store import exists, is_folder, list_files, list_irregular
 
 AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc")
 FOLDER_LABEL = "folder"
@@ -30,7 +32,9 @@ _EXPORT_FIRST = "to pack it anew, 'shardkit export' it first"
 class PackInput:
     """One sample to be: where its recording lies and what is known of it.
 
-    ``size`` is the bytes of all its files; interval bounds are in seconds; ``where`` is for messages.
+    ``size`` is the bytes of all its files; interval bounds are in seconds; ``where`` is for messages. Intervals that
+    lead out of the recording are an error unless ``cut_intervals``; so is a recording shorter or longer than
+    ``duration_s`` says.
     """
 
     key: str
@@ -39,10 +43,12 @@ class PackInput:
     size: int
     where: str
     labels: tuple[str, ...] = ()
-    intervals: tuple[tuple[str, float, float], ...] = ()
+    intervals: tuple[Interval, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    members: Mapping[str, Location] = field(default_factory=dict)
+    members: Mapping[str, Member] = field(default_factory=dict)
     split: str | None = None
+    cut_intervals: bool = False
+    duration_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,8 @@ class InputOptions:
         intervals_column: Column with [[name, start_s, stop_s], ...]; None: ``intervals``, if the manifest has it.
         members: Field name to the column with the path of a further member: a stem, a paired target, an array.
         split_column: Column with the name of each sample's split.
+        importer: A known layout, or ``package.module:function``; None: a folder or a manifest.
+        importer_options: Values of the importer's own options, as text.
     """
 
     root: Location | None = None
@@ -77,11 +85,15 @@ class InputOptions:
     intervals_column: str | None = None
     members: Mapping[str, str] = field(default_factory=dict)
     split_column: str | None = None
+    importer: str | None = None
+    importer_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what would be passed over."""
         if self.label_separator is not None and not (self.label and self.label_separator):
             raise InputError("a label separator needs characters, and a column of labels to split; see --label")
+        if self.importer_options and not self.importer:
+            raise InputError("options of an importer are given, and no importer; name it with --from KIND")
 
 
 class Found(NamedTuple):
@@ -109,7 +121,7 @@ def read_inputs(source: Location, options: InputOptions) -> Found:
         raise InputError(f"{source}: not a folder, and not a manifest (.csv, .tsv, .jsonl, .parquet)")
     else:
         raise InputError(f"{source}: there is no such folder or manifest")
-    _check_keys(found.inputs)
+    check_keys(found.inputs)
     return found
 
 
@@ -193,7 +205,7 @@ def _from_table(table: Table, manifest: Location, options: InputOptions) -> Foun
     optional = (options.key_column, options.label, options.split_column, options.intervals_column)
     needed += [name for name in optional if name and name != FOLDER_LABEL]
     for name in needed:
-        _check_column(name, columns, manifest)
+        check_column(name, columns, manifest)
     _check_names(columns, manifest)
     reader = _RowReader(manifest, options, has_label=options.label in columns)
     inputs = []
@@ -211,7 +223,7 @@ class _RowReader:
         self._path = options.path_column or PATH_COLUMN
         self._intervals = options.intervals_column or INTERVALS_COLUMN
         self._has_label = has_label
-        self._sizes = _Sizes(options.root or manifest.parent)
+        self._files = Files(options.root or manifest.parent)
         self._used = {self._path, options.key_column, self._intervals, *options.members.values()}
         if options.label in RESERVED:  # what export writes as labels comes back as labels, not as a column too
             self._used.add(options.label)
@@ -219,15 +231,15 @@ class _RowReader:
     def read(self, row: Row) -> PackInput:
         options, cells = self._options, row.text
         path = _path_of(cells, self._path)
-        location = resolve(self._sizes.root, path)
+        location = self._files.at(path)
         members = {
-            name: resolve(self._sizes.root, _path_of(cells, column))
+            name: self._files.at(_path_of(cells, column))
             for name, column in options.members.items()
             if cells.get(column) not in (None, "")
         }
-        num_bytes = sum(self._sizes.of(file) for file in (location, *members.values()))
+        num_bytes = sum(self._size(file) for file in (location, *members.values()))
         return PackInput(
-            key=_key_of_row(cells, path, self._sizes.root, options.key_column),
+            key=_key_of_row(cells, path, self._files.root, options.key_column),
             location=location,
             path=path,
             size=num_bytes,
@@ -238,6 +250,12 @@ class _RowReader:
             members=members,
             split=self._split(cells),
         )
+
+    def _size(self, file: Location) -> int:
+        num_bytes = self._files.size(file)
+        if num_bytes is None:
+            raise InputError(f"no file at {file}; mend the path, give --root, or take the row out")
+        return num_bytes
 
     def _labels(self, cells: Mapping[str, Any], location: Location) -> tuple[str, ...]:
         label = self._options.label
@@ -250,24 +268,6 @@ class _RowReader:
         return None if column is None else cell_text(cells.get(column), column)
 
 
-class _Sizes:
-    """Tells the sizes of a manifest's files; a remote root is listed once, where it can be."""
-
-    def __init__(self, root: Location) -> None:
-        self.root = root
-        listed = [] if root.is_local or root.protocol in HTTP else list_files(root)
-        self._listed = {str(root / name): num_bytes for name, num_bytes in listed}
-
-    def of(self, location: Location) -> int:
-        listed = self._listed.get(str(location))
-        if listed is not None:
-            return listed
-        try:
-            return size(location)
-        except FileNotFoundError:
-            raise InputError(f"no file at {location}; mend the path, give --root, or take the row out") from None
-
-
 def _path_of(cells: Mapping[str, Any], column: str) -> str:
     path = cells.get(column)
     if not isinstance(path, str) or not path:
@@ -278,6 +278,11 @@ def _path_of(cells: Mapping[str, Any], column: str) -> str:
 def _key_of_row(row: Mapping[str, Any], path: str, root: Location, column: str | None) -> str:
     if column is not None:
         return key_of_cell(row.get(column), column)
+    return key_below(path, root)
+
+
+def key_below(path: str, root: Location) -> str:
+    """Return the key of a recording by its path from ``root``; of one that lies elsewhere, by its file name."""
     relative = path.removeprefix(str(root).rstrip("/") + "/")
     outside = "://" in relative or relative.startswith("/") or ".." in relative.split("/")
     return key_of_path(relative.rpartition("/")[2] if outside else relative)
@@ -298,7 +303,8 @@ def _check_names(columns: Mapping[str, None], manifest: Location) -> None:
             )
 
 
-def _check_keys(inputs: Iterable[PackInput]) -> None:
+def check_keys(inputs: Iterable[PackInput]) -> None:
+    """Raise if two inputs have one key."""
     seen: dict[str, PackInput] = {}
     for item in inputs:
         first = seen.setdefault(item.key, item)
@@ -309,9 +315,10 @@ def _check_keys(inputs: Iterable[PackInput]) -> None:
             )
 
 
-def _check_column(name: str, columns: Mapping[str, None], manifest: Location) -> None:
+def check_column(name: str, columns: Iterable[str], manifest: Location) -> None:
+    """Raise if there is no such column."""
     if name in columns:
         return
-    near = difflib.get_close_matches(name, columns, n=1)
+    near = difflib.get_close_matches(name, list(columns), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{manifest}: no column {name!r}; it has {', '.join(map(repr, columns))}{hint}")

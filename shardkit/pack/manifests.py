@@ -55,7 +55,7 @@ def _suffix(location: Location) -> str:
 
 
 def _read_table(location: Location, *, delimiter: str) -> Table:
-    records = _records(location, delimiter)
+    records = read_records(location, delimiter)
     _, header = next(records, (1, []))
     other = next((sign for sign in _SEPARATORS if len(header) == 1 and sign in header[0]), None)
     if other is not None:
@@ -90,13 +90,22 @@ def _read_table(location: Location, *, delimiter: str) -> Table:
     return Table(rows, {})
 
 
-def _records(location: Location, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line that it begins on, cells) of each record.
+def read_records(location: Location, delimiter: str = ",", *, spaced: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line that it begins on, cells) of each record of a text file; an empty line has no cells.
+
+    Args:
+        location: The file, in UTF-8 with or without a byte order mark.
+        delimiter: What separates the cells.
+        spaced: Whether spaces after a delimiter are no part of the cell.
 
     Strict, since the default reader takes everything after a quote that is never closed for one cell, and so loses
     the rows in it. A quote within a cell that does not begin with one is a character like any other.
+
+    Raises:
+        InputError: Not UTF-8, or a quote that is not closed; the message gives the line.
     """
-    reader = csv.reader(io.StringIO(_text(location), newline=""), delimiter=delimiter, strict=True)
+    text = io.StringIO(read_text(location), newline="")
+    reader = csv.reader(text, delimiter=delimiter, skipinitialspace=spaced, strict=True)
     while True:
         number = reader.line_num + 1
         try:
@@ -114,7 +123,7 @@ def _records(location: Location, delimiter: str) -> Iterator[tuple[int, list[str
 
 def _read_jsonl(location: Location) -> Table:
     rows: list[Row] = []
-    for number, line in enumerate(_text(location).split("\n"), 1):  # str.splitlines would cut at U+2028 too
+    for number, line in enumerate(read_text(location).split("\n"), 1):  # str.splitlines would cut at U+2028 too
         if line.strip():
             place = f"{location}:{number}"
             with placed(place):
@@ -140,7 +149,12 @@ def _read_parquet(location: Location) -> Table:
     return Table([Row(row_place(location, index), row, row) for index, row in enumerate(rows)], types)
 
 
-def _text(location: Location) -> str:
+def read_text(location: Location) -> str:
+    """Return a text file.
+
+    Raises:
+        InputError: Not UTF-8.
+    """
     try:
         return read_bytes(location).decode("utf-8-sig")  # spreadsheets put a byte order mark in front
     except UnicodeDecodeError as err:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from shardkit.audio.options import TranscodeOptions
 from shardkit.core.errors import InputError
+from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, dump_manifest
 from shardkit.pack.columns import arrow_type, column_name
@@ -23,7 +24,8 @@ from shardkit.pack.commit import (
 from shardkit.pack.engine import Progress, run_jobs, share_out
 from shardkit.pack.estimate import bytes_ratios
 from shardkit.pack.fields import check_field_names, field_kinds
-from shardkit.pack.inputs import InputOptions, PackInput, read_inputs
+from shardkit.pack.imported import MISSING_NAME, Import, missing_lines, read_imported
+from shardkit.pack.inputs import InputOptions, PackInput, Unpacked, read_inputs
 from shardkit.pack.options import PackOptions
 from shardkit.pack.plan import plan_shards
 from shardkit.pack.shard import ShardJob, ShardOutcome, write_shard
@@ -41,10 +43,10 @@ def pack(
     start: Callable[[int, int], None] = lambda _files, _bytes: None,
     report: Callable[[Progress], None] = lambda _progress: None,
 ) -> PackSummary:
-    """Pack a folder or a manifest into a dataset.
+    """Pack a folder, a manifest, or what an importer knows, into a dataset.
 
     Args:
-        source: Folder or manifest (CSV, TSV, JSONL, Parquet).
+        source: Folder or manifest (CSV, TSV, JSONL, Parquet), or the importer's own.
         output: Folder of the dataset; must not hold one yet.
         inputs: How to read ``source``.
         options: What to make of it.
@@ -73,7 +75,7 @@ def pack(
     if inputs.split_column and options.splits:
         raise InputError(f"splits are given as fractions and as the column {inputs.split_column!r}; choose one")
     check_no_dataset(output)
-    found, unpacked, types = read_inputs(source, inputs)
+    found, unpacked, types, imported = _read(source, inputs, hops_s or {}, options)
     kinds = field_kinds(found)
     hops_s = _checked_hops(hops_s or {}, kinds)
     columns = _columns(found, types)
@@ -96,9 +98,13 @@ def pack(
     interrupted = claim_output(output)
     outcomes = run_jobs(write_shard, jobs, workers=processes, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
-    manifest = _manifest(found, outcomes, kinds, columns, options, output)
-    unpacked.sort(key=lambda line: (line.path, line.where))
-    write_bytes(output / REPORT_NAME, report_lines(unpacked))
+    vocabulary = imported.labels if imported else ()
+    manifest = _manifest(found, outcomes, kinds, columns, options, output, vocabulary=vocabulary)
+    unpacked.sort(key=_place)
+    left_out = sorted((line for outcome in outcomes for line in outcome.left_out), key=_place)
+    write_bytes(output / REPORT_NAME, report_lines([*unpacked, *left_out]))
+    if imported:
+        write_bytes(output / MISSING_NAME, missing_lines(imported.missing))
     if interrupted:
         remove_strays(output, manifest)
     write_bytes(output / MANIFEST_NAME, dump_manifest(manifest))
@@ -109,11 +115,34 @@ def pack(
         splits=manifest.splits,
         input_bytes=sum(item.size for item in found),
         unpacked=tuple(unpacked),
-        notes=_renamed(columns),
+        notes=(*_renamed(columns), *_interval_notes(outcomes), *(imported.notes if imported else ())),
+        missing=len(imported.missing) if imported else 0,
         clipped_inputs=sum(outcome.clipped_inputs for outcome in outcomes),
         clipped_values=sum(outcome.num_clipped for outcome in outcomes),
         wall_s=time.monotonic() - began,
     )
+
+
+def _read(
+    source: Location, inputs: InputOptions, hops_s: Mapping[str, float], options: PackOptions
+) -> tuple[list[PackInput], list[Unpacked], Mapping[str, pa.DataType], Import | None]:
+    if inputs.importer is None:
+        return *read_inputs(source, inputs), None
+    imported = read_imported(source, inputs, hops_s=hops_s, keep_going=options.on_error == "skip")
+    return imported.inputs, imported.unpacked, {}, imported
+
+
+def _place(line: Unpacked) -> tuple[str, str]:
+    return line.path, line.where
+
+
+def _interval_notes(outcomes: Sequence[ShardOutcome]) -> list[str]:
+    cut = sum(outcome.intervals_cut for outcome in outcomes)
+    left_out = sum(len(outcome.left_out) for outcome in outcomes)
+    notes = [f"{count(cut, 'interval')} cut where the recording ends"] if cut else []
+    if left_out:
+        notes.append(f"{count(left_out, 'interval')} behind the end of the recording left out, see {REPORT_NAME}")
+    return notes
 
 
 def _columns(found: Sequence[PackInput], types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
@@ -150,6 +179,8 @@ def _manifest(
     columns: Mapping[str, pa.DataType],
     options: PackOptions,
     output: Location,
+    *,
+    vocabulary: tuple[str, ...],
 ) -> Manifest:
     shards = [outcome.info for outcome in outcomes if outcome.info is not None]
     if not shards:
@@ -162,6 +193,7 @@ def _manifest(
     return build_manifest(
         name=options.name or output.name,
         shards=shards,
+        vocabulary=vocabulary,
         labels={label for item in found for label in item.labels},
         interval_names={name for item in found for name, _, _ in item.intervals},
         kinds=kinds,

@@ -14,16 +14,15 @@ from shardkit.format.arrays import ArrayLayout
 from shardkit.format.hashing import member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry
 from shardkit.format.tar import TarWriter
+from shardkit.pack.bounds import Bounds, bounds_in_samples
 from shardkit.pack.cells import shown
 from shardkit.pack.content import check_content
 from shardkit.pack.fields import JSON_FIELD, kind_of_extension
 from shardkit.pack.inputs import PackInput
+from shardkit.pack.members import Derived, extension_of, file_of
 from shardkit.pack.places import placed
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
-
-# Annotations are often rounded to a few milliseconds; further past the end than this they belong to other audio.
-INTERVAL_SLACK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Prepared:
     """A sample ready to be written: (field, extension, bytes, index facts) of each member."""
 
     members: tuple[tuple[str, str, bytes, AudioEntry | ArrayLayout | None], ...]
-    intervals: tuple[tuple[str, int, int], ...]
+    bounds: Bounds
     num_clipped: int
     duration_s: float
 
@@ -55,8 +54,10 @@ def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, fl
         (PRIMARY, primary.extension, primary.data, audio_entry(primary))
     ]
     clipped = primary.num_clipped
-    for name, location in item.members.items():
-        extension = location.name.rpartition(".")[2].lower()
+    duration_s = primary.facts.frames / primary.facts.sample_rate
+    _check_duration(item, duration_s)
+    for name, member in item.members.items():
+        extension, location = extension_of(member), file_of(member)
         kind = kind_of_extension(extension)
         if kind == "audio":
             stem = yield from _encode(location, options)
@@ -64,11 +65,33 @@ def _prepare(item: PackInput, options: TranscodeOptions, hops_s: Mapping[str, fl
             clipped += stem.num_clipped
         else:
             data = read_bytes(location)
+            if isinstance(member, Derived):
+                with placed(f"field {name!r}, {location}"):
+                    data = member.recipe.make(data, duration_s=duration_s)
             layout = check_content(kind, data, hop_s=hops_s.get(name), where=f"field {name!r}, {location}")
             members.append((name, f"{name}.{extension}", data, layout))
-    intervals = _intervals_in_samples(item, primary)
-    members.append((JSON_FIELD, "json", _json_member(item, hops_s), None))
-    return Prepared(tuple(members), intervals, clipped, primary.facts.frames / primary.facts.sample_rate)
+    bounds = bounds_in_samples(
+        item.intervals,
+        rate=primary.facts.sample_rate,
+        frames=primary.facts.frames,
+        cut=item.cut_intervals,
+        where=str(item.location),
+    )
+    members.append((JSON_FIELD, "json", _json_member(item, bounds, hops_s), None))
+    return Prepared(tuple(members), bounds, clipped, duration_s)
+
+
+def _check_duration(item: PackInput, duration_s: float) -> None:
+    low, high = item.duration_s or (0.0, float("inf"))
+    if not low <= duration_s <= high:
+        kind = (
+            "shorter than the metadata says: at least" if duration_s < low else "longer than the metadata says: at most"
+        )
+        limit = low if duration_s < low else high
+        raise AudioError(
+            f"{item.location} has {duration_s:g} s, {kind} {limit:g} s; is it another recording, or one that was not "
+            "cut like the others?"
+        )
 
 
 def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s: Mapping[str, float]) -> IndexRow:
@@ -89,7 +112,7 @@ def write_sample(item: PackInput, prepared: Prepared, tar: TarWriter, *, hops_s:
         key=item.key,
         members=members,
         labels=item.labels,
-        intervals=prepared.intervals,
+        intervals=prepared.bounds.samples,
         metadata=item.metadata,
     )
 
@@ -118,24 +141,10 @@ def audio_entry(encoded: Encoded) -> AudioEntry:
     )
 
 
-def _intervals_in_samples(item: PackInput, primary: Encoded) -> tuple[tuple[str, int, int], ...]:
-    rate, frames = primary.facts.sample_rate, primary.facts.frames
-    found = []
-    for name, start_s, stop_s in item.intervals:
-        start, stop = round(start_s * rate), round(stop_s * rate)
-        if start >= frames or stop > frames + INTERVAL_SLACK_S * rate:
-            raise AudioError(
-                f"interval {name!r} from {start_s:g} s to {stop_s:g} s lies outside the recording "
-                f"of {frames / rate:g} s ({item.location}); mend its bounds"
-            )
-        found.append((name, start, max(start + 1, min(stop, frames))))
-    return tuple(found)
-
-
-def _json_member(item: PackInput, hops_s: Mapping[str, float]) -> bytes:
+def _json_member(item: PackInput, bounds: Bounds, hops_s: Mapping[str, float]) -> bytes:
     content: dict[str, Any] = {**item.metadata, "labels": list(item.labels)}
-    if item.intervals:
-        content["intervals"] = [list(interval) for interval in item.intervals]
+    if bounds.seconds:
+        content["intervals"] = [list(interval) for interval in bounds.seconds]
     if hops_s:
         content["hops_s"] = dict(hops_s)
     try:

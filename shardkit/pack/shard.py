@@ -52,13 +52,18 @@ class ShardJob:
 
 @dataclass(slots=True, kw_only=True)
 class ShardOutcome:
-    """What became of a shard's inputs; ``info`` is None when none of them could be packed."""
+    """What became of a shard's inputs; ``info`` is None when none of them could be packed.
+
+    ``left_out`` has the intervals of packed samples that lie behind the recording.
+    """
 
     info: ShardInfo | None = None
     unpacked: list[Unpacked] = field(default_factory=list)
     extensions: dict[str, set[str]] = field(default_factory=dict)
     num_clipped: int = 0
     clipped_inputs: int = 0
+    intervals_cut: int = 0
+    left_out: list[Unpacked] = field(default_factory=list)
 
 
 class HashedFile:
@@ -101,7 +106,7 @@ def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
                 row = write_sample(item, prepared, tar, hops_s=job.hops_s)
                 rows.append(row)
                 duration_s += prepared.duration_s
-                _note_sample(outcome, row, prepared)
+                _note_sample(outcome, item, row, prepared)
                 report(Progress(prepared.duration_s, item.size))
             tar.close()
         if rows:
@@ -158,8 +163,11 @@ def _write_index(job: ShardJob, rows: list[IndexRow], tar_bytes: int, tar_hash: 
     )
 
 
-def _note_sample(outcome: ShardOutcome, row: IndexRow, prepared: Prepared) -> None:
+def _note_sample(outcome: ShardOutcome, item: PackInput, row: IndexRow, prepared: Prepared) -> None:
     outcome.num_clipped += prepared.num_clipped
     outcome.clipped_inputs += prepared.num_clipped > 0
+    outcome.intervals_cut += prepared.bounds.num_cut
+    for reason in prepared.bounds.left_out:
+        outcome.left_out.append(Unpacked(path=item.path, where=item.where, reason=reason))
     for name, member in row.members.items():
         outcome.extensions.setdefault(name, set()).add(member.extension)
