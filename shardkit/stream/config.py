@@ -26,12 +26,23 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ContentConfig(_Model):
+    """What of the named intervals a crop or a window must hold."""
+
+    of: str | list[str] = Field(default_factory=list, description="Names of intervals; none: all.")
+    ratio: float = Field(0.5, gt=0, le=1, description="Least share of the part.")
+    part: Literal["crop", "event"] = Field(
+        "crop", description="crop: of the crop that they cover; event: of one of them that the crop holds."
+    )
+
+
 class WindowsConfig(_Model):
     """Windows of the recordings as rows."""
 
     size_s: float = Field(gt=0)
     hop_s: float | None = Field(None, gt=0, description="None: size_s.")
     partial: bool = Field(False, description="A last, shorter window for what the full ones leave over.")
+    content: ContentConfig | None = Field(None, description="Only windows that hold this of their intervals.")
 
 
 class DrawsConfig(_Model):
@@ -68,16 +79,6 @@ class SourceConfig(_Model):
     repeat: float | None = Field(None, gt=0, description="Times that each row comes in a pass.")
     weight: float | None = Field(None, ge=0, description="Share of the draws; all sources have one, or none has.")
     storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
-
-
-class ContentConfig(_Model):
-    """What of the named intervals a crop must hold."""
-
-    of: str | list[str] = Field(default_factory=list, description="Names of intervals; none: all.")
-    ratio: float = Field(0.5, gt=0, le=1, description="Least share of the part.")
-    part: Literal["crop", "event"] = Field(
-        "crop", description="crop: of the crop that they cover; event: of one of them that the crop holds."
-    )
 
 
 _FALLBACK = "Where no crop will do: the best there is, another recording, or stop."
@@ -217,7 +218,9 @@ def _narrowed(view: View, source: SourceConfig) -> View:
     if source.take is not None:
         view = view.take(source.take)
     if source.windows is not None:
-        view = view.windows(source.windows.size_s, source.windows.hop_s, partial=source.windows.partial)
+        options = source.windows
+        wanted = None if options.content is None else _content_of(options.content)
+        view = view.windows(options.size_s, options.hop_s, partial=options.partial, content=wanted)
     if source.draws is not None:
         view = view.draws(source.draws.size_s, source.draws.power)
     if source.balance is not None:
