@@ -106,7 +106,7 @@ class SalientCropConfig(_Model):
     kind: Literal["salient"]
     duration_s: float = Field(gt=0)
     floor_lufs: float = Field(-40.0, description="Least loudness of a crop, in LUFS.")
-    search: Literal["uniform", "early", "loudest", "energy"] = "uniform"
+    search: Literal["uniform", "bias_early", "early", "loudest", "energy"] = "uniform"
     content: ContentConfig | None = Field(None, description="What of its intervals it must hold.")
     fallback: Fallback = Field("keep", description=_FALLBACK)
 
