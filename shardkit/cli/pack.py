@@ -40,7 +40,7 @@ def pack(
         typer.Option(
             "--from",
             metavar="KIND",
-            help="INPUT is of a known layout: labels, pairs, framed, spg, audioset, or package.module:function.",
+            help="INPUT is of a known layout: labels, pairs, framed, spg, groups, stems, audioset, or module:function.",
             show_default="a folder or manifest",
         ),
     ] = None,

@@ -131,7 +131,8 @@ class SalientCrop:
         Audiotools' salient excerpts and audiotree's ``SaliencyParams`` for the idea and the default floor.
         ``uniform`` is audiotree's ``search_uniform`` with as many tries as it takes. ``bias_early`` is its
         ``search_bias_early`` with its default of eight tries: each lowers the latest start, from the end of the
-        recording to one crop length after the beginning; ``early`` goes on from the first window that reaches the floor.
+        recording to one crop length after the beginning; ``early`` goes on from the first window that reaches the
+        floor.
     """
 
     needs_loudness: ClassVar[bool] = True

@@ -14,6 +14,7 @@ from shardkit.core.errors import InputError
 from shardkit.core.events import EventCrop
 from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
+from shardkit.storage.environment import expanded_path
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
@@ -24,6 +25,13 @@ from shardkit.stream.view import View
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GroupConfig(_Model):
+    """Sources that share a weight."""
+
+    sources: list[str] = Field(min_length=1, description="Names of sources; each source is in one group.")
+    weight: float = Field(1, gt=0, description="Share of the draws, which the sources share by their own weights.")
 
 
 class ContentConfig(_Model):
@@ -69,7 +77,9 @@ class StageConfig(_Model):
 class SourceConfig(_Model):
     """One source: a dataset, or part of it, and its weight."""
 
-    url: str = Field(description="Folder or URL of the dataset; a relative path is relative to this file.")
+    url: str = Field(
+        description="Folder or URL of the dataset; a relative path is relative to this file, ~ and $NAME are expanded."
+    )
     split: str | None = Field(None, description="One of its splits; needed where it has several, or 'all'.")
     where: str | None = Field(None, description="Condition over the index's columns, such as duration_s >= 2.")
     take: int | None = Field(None, ge=0, description="Only the first so many rows.")
@@ -144,6 +154,9 @@ class StreamConfig(_Model):
     """A stream: what ``shardkit.Stream`` takes."""
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
+    groups: dict[str, GroupConfig] = Field(
+        default_factory=dict, description="Groups of sources: equal ones, unless they have weights."
+    )
     schedule: list[StageConfig] = Field(
         default_factory=list, description="Weights that take the place of the sources' own later in the stream."
     )
@@ -179,8 +192,10 @@ class StreamConfig(_Model):
         """Return the weights by source, or the schedule of them, or None where no source has one.
 
         Raises:
-            InputError: Some sources have a weight and others have none.
+            InputError: Some sources have a weight and others have none; or the groups are not groups of the sources.
         """
+        if self.groups:
+            return self._group_weights()
         given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
         missing = [name for name in self.sources if name not in given]
         if missing and (given or self.schedule):
@@ -189,9 +204,35 @@ class StreamConfig(_Model):
             return [(0, given), *((stage.from_sample, stage.weights) for stage in self.schedule)]
         return given or None
 
+    def _group_weights(self) -> dict[str, float]:
+        """Return the weight of each source: its share of its group's."""
+        if self.schedule:
+            raise InputError("groups and a schedule are given; choose one")
+        group_of: dict[str, str] = {}
+        for name, group in self.groups.items():
+            for source in group.sources:
+                if source not in self.sources:
+                    raise InputError(f"groups.{name}: no source {source!r}; there is {', '.join(self.sources)}")
+                if group_of.setdefault(source, name) != name or group.sources.count(source) > 1:
+                    raise InputError(f"groups.{name}: source {source!r} is there twice, or in {group_of[source]!r} too")
+        weights = {}
+        for source in self.sources:
+            if source not in group_of:
+                raise InputError(f"sources.{source} is in no group; put it into one")
+            group = self.groups[group_of[source]]
+            own = {name: self.sources[name].weight for name in group.sources}
+            if None in own.values() and any(weight is not None for weight in own.values()):
+                raise InputError(f"groups.{group_of[source]}: give each of its sources a weight, or none of them")
+            shares = {name: 1.0 if weight is None else weight for name, weight in own.items()}
+            total = sum(shares.values())
+            if not total:
+                raise InputError(f"groups.{group_of[source]}: the weights of its sources are all zero; raise one")
+            weights[source] = group.weight * shares[source] / total
+        return weights
+
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``Stream`` but its sources and ranks."""
-        plain = self.model_dump(exclude={"sources", "schedule", "crop", "shuffle"})
+        plain = self.model_dump(exclude={"sources", "groups", "schedule", "crop", "shuffle"})
         return plain | {"weights": self.weights(), "crop": crop_of(self.crop), "shuffle": shuffle_of(self.shuffle)}
 
 
@@ -203,7 +244,10 @@ def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:
     """
     views = {}
     for name, source in config.sources.items():
-        place = resolve(location.parent, source.url)
+        try:
+            place = resolve(location.parent, expanded_path(source.url))
+        except InputError as err:
+            raise InputError(f"{location}: sources.{name}.url: {err}") from err
         dataset = open_dataset(locate(place.url, place.options | source.storage_options), source.split)
         try:
             views[name] = _narrowed(dataset, source)

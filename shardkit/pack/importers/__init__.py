@@ -20,6 +20,8 @@ KINDS: Final = {
     "pairs": "shardkit.pack.importers.pairs:pairs",
     "framed": "shardkit.pack.importers.framed:framed",
     "spg": "shardkit.pack.importers.spg:spg",
+    "groups": "shardkit.pack.importers.groups:groups",
+    "stems": "shardkit.pack.importers.stems:stems",
     "audioset": "shardkit.pack.importers.audioset:audioset",
 }
 
