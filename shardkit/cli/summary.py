@@ -25,8 +25,7 @@ def print_summary(summary: PackSummary, *, as_json: bool) -> None:
     for note in summary.notes:
         typer.echo(f"  {note}")
     if summary.missing:
-        files = count(summary.missing, "file")
-        typer.echo(f"  {files} that the metadata names not there, listed in {summary.output}/{MISSING_NAME}")
+        typer.echo(f"  {summary.missing:,} of the files named are missing, listed in {summary.output}/{MISSING_NAME}")
     if summary.clipped_inputs:
         recordings, values = count(summary.clipped_inputs, "recording"), count(summary.clipped_values, "value")
         typer.echo(f"  {recordings} overshot full scale when rounded to integers: {values} clipped")

@@ -26,6 +26,10 @@ class Files:
             self._by_location = {str(self.root / name): size for name, size in self._listed.items()}
         return self._listed
 
+    def example(self) -> tuple[str, int] | None:
+        """Return one file and the number of all, if they were listed and there are any."""
+        return (next(iter(self._listed)), len(self._listed)) if self._listed else None
+
     def at(self, path: str) -> Location:
         """Return the location of a path from the root, an absolute path or a URL."""
         return resolve(self.root, path)

@@ -55,7 +55,7 @@ class _Lookup:
     def find(self, file: File) -> tuple[str, Member, int] | None:
         for name in file.names:
             location = self.files.at(name)
-            size = self.files.size(location)
+            size = self.files.size(location) if file.size is None else file.size
             if size is not None:
                 return name, location if file.recipe is None else Derived(location, file.recipe), size
         tried = tuple(str(self.files.at(name)) for name in file.names)
@@ -196,7 +196,9 @@ def _nothing_there(source: Location, files: Files, missing: Sequence[Missing]) -
             f"{source}: there is no folder {files.root} to look for its {count(len(missing), 'file')} in; give --root"
         )
     names = ", ".join(first.tried[:_SHOWN])
+    there = files.example()
+    found = f"; {count(there[1], 'file')} there, such as {there[0]}" if there else ""
     return (
         f"{source}: none of {count(len(missing), 'file')} that it names is there; looked below {files.root}, for the "
-        f"first ({first.where}) as {names}; give the folder of the recordings with --root"
+        f"first ({first.where}) as {names}{found}; give the folder of the recordings with --root"
     )

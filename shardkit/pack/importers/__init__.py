@@ -20,9 +20,9 @@ KINDS: Final = {
     "pairs": "shardkit.pack.importers.pairs:pairs",
     "framed": "shardkit.pack.importers.framed:framed",
     "spg": "shardkit.pack.importers.spg:spg",
+    "audioset": "shardkit.pack.importers.audioset:audioset",
     "groups": "shardkit.pack.importers.groups:groups",
     "stems": "shardkit.pack.importers.stems:stems",
-    "audioset": "shardkit.pack.importers.audioset:audioset",
 }
 
 

@@ -41,10 +41,12 @@ class File:
     Attributes:
         names: Paths from the root, absolute paths or URLs; the first that is there is taken.
         recipe: Makes the member of the file; None: the file is the member.
+        size: Its bytes, where a listing told them: then nobody looks again whether it is there.
     """
 
     names: tuple[str, ...]
     recipe: Recipe | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

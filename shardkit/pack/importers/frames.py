@@ -90,7 +90,7 @@ class Resampled:
                 "that one unit is with --from-option unit_s=SECONDS"
             )
         hop = self.hop_s / self.unit_s
-        times = np.arange(num_rows(duration_s, self.hop_s)) * hop
+        times = np.arange(num_rows(duration_s, self.hop_s), dtype=np.float64) * hop
         rows = table.at(times, self.method, rounding=_ROUNDING * hop)
         file = io.BytesIO()
         np.save(file, np.ascontiguousarray(rows, dtype="<f4"))

@@ -1,105 +1,86 @@
-"""``--from groups``: a YAML of named groups of folders, as audiotree's data sources take them.
+"""``--from groups``: a YAML of named groups of folders, as audiotree and descript-audio-codec have them.
 
-    speech:                       folders, globs or URLs; relative to the file, with ~ and $NAME expanded
-      - ~/daps/train
-      - $DATA/vctk
-    music: /data/musdb/*/train
-
-Each recording keeps the columns ``group`` and ``folder``: sources are ``where("group == 'speech'")``, and
-``balance("folder", power=1)`` draws the folders of a group equally often.
+train/AudioDataBalancedSource.sources:       this line may be left out; where there are several, section= names one
+  speech: [/data/daps/train, ~/vctk]         recordings of every folder, at any depth
+  music:
+    - $DATA/jamendo/*                        each folder that the pattern names, or each file: ~/takes/**/*.flac
 """
 
-import re
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import glob
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from shardkit.core.errors import InputError
-from shardkit.core.sizes import count
 from shardkit.format.manifest import MANIFEST_NAME
-from shardkit.pack.cells import cell_text, key_of_path, shown
+from shardkit.pack.cells import key_of_path, shown
 from shardkit.pack.importers.contract import File, Imported, Recording, Request
-from shardkit.pack.inputs import FOLDER_LABEL, why_not_packed
+from shardkit.pack.inputs import why_not_packed
 from shardkit.pack.manifests import read_text
 from shardkit.pack.places import placed
 from shardkit.storage.environment import expanded_path
-from shardkit.storage.location import Location
-from shardkit.storage.reference import resolve
-from shardkit.storage.store import list_files
-
-GROUP = "group"
-_SOURCES = "sources"
-_MAGIC = re.compile(r"[*?\[]")
+from shardkit.storage.location import Location, locate
+from shardkit.storage.store import StoredFile, list_files
 
 
-class _Entry(NamedTuple):
-    """What one line of a group names: files below a folder whose path from there fits; ``text`` as it was written."""
+class _Place(NamedTuple):
+    """A folder, and which files below it by their paths from there; None: all."""
 
-    text: str
     folder: Location
-    fits: re.Pattern[str] | None
+    paths: frozenset[str] | None = None
 
 
-class _Found(NamedTuple):
-    recordings: list[Recording]
-    unpacked: list[tuple[str, str, str]]
-
-
-def groups(request: Request, *, sources: str | None = None) -> Imported:
-    """Return the recordings of all groups, in the order of the file and sorted by name; keys are GROUP/FOLDER/PATH.
+def groups(request: Request, *, section: str | None = None) -> Imported:
+    """Return the recordings of all groups, with the columns ``group`` and ``folder``.
 
     Args:
-        request: Its source is the YAML.
-        sources: The key under which the groups stand; None: the file is the groups, or has one key that ends in
-            ``sources``, as ``train/AudioDataBalancedSource.sources`` does.
+        request: INPUT is the YAML; relative folders are seen from ``--root``.
+        section: Which of the YAML's mappings holds the groups, if they are not its top level.
 
     Raises:
-        InputError: Not such a file, or a group without recordings; the message names it.
+        InputError: Not such a YAML, a folder that is not there or has no recordings, or one recording twice in a group.
     """
     recordings: list[Recording] = []
     unpacked: list[tuple[str, str, str]] = []
-    for name, content in _groups_of(request.source, sources).items():
-        with placed(f"{request.source}: group {name!r}"):
-            found = _group(name, content, request.source)
-        recordings += found.recordings
-        unpacked += found.unpacked
-    times = Counter(recording.file.names[0] for recording in recordings)
-    several = sum(number > 1 for number in times.values())
-    notes = (f"{count(several, 'recording')} in several groups, packed once for each",) if several else ()
-    return Imported(recordings=recordings, unpacked=sorted(set(unpacked)), notes=notes)
+    with placed(str(request.source)):
+        found = _groups(request.source, section)
+        for group, references in found.items():
+            places = [place for reference in references for place in _places(request.files.root, reference)]
+            folders = [place.folder for place in places]
+            seen: dict[str, str] = {}
+            for place, name in zip(places, _names(folders), strict=True):
+                folder = place.folder
+                for file in _files(group, place):
+                    reason = why_not_packed(file.name)
+                    if reason is not None:
+                        unpacked.append((str(folder / file.name), str(folder), reason))
+                        continue
+                    recordings.append(_recording(group, folder, name, file, f"{request.source}: group {group!r}"))
+                    _check_once(group, str(folder / file.name), str(folder), seen)
+    return Imported(recordings=recordings, unpacked=unpacked)
 
 
-def _groups_of(source: Location, key: str | None) -> dict[str, Any]:
-    """Return what the file says of each group."""
+def _groups(source: Location, section: str | None) -> dict[str, list[str]]:
+    """Return the folders of each group, as they are written."""
     try:
-        content = yaml.load(read_text(source), _Loader)  # noqa: S506  a SafeLoader
+        content = yaml.load(read_text(source), _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as err:
-        raise InputError(f"{source}: not YAML: {' '.join(str(err).split())}") from err
-    content = _mapping(content, str(source))
-    if key is None:
-        named = [name for name in content if name == _SOURCES or name.endswith(f".{_SOURCES}")]
-        if len(named) > 1:
-            raise InputError(
-                f"{source}: groups stand under {', '.join(named)}; choose: --from-option sources={named[0]}"
-            )
-        key = named[0] if named else None
-    if key is None:
-        return content
-    if key not in content:
-        raise InputError(f"{source}: no key {key!r}; it has {', '.join(content) or 'none'}")
-    return _mapping(content[key], f"{source}: {key}")
-
-
-def _mapping(content: Any, where: str) -> dict[str, Any]:
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{where}: holds {shown(content)}; write the name of each group, and its folders below it")
-    return {cell_text(name, "group"): value for name, value in content.items()}
+        raise InputError(f"not YAML: {' '.join(str(err).split())}") from err
+    sections = {name: part for name, part in content.items() if isinstance(part, Mapping)} if _is_map(content) else {}
+    if section is not None and section not in sections:
+        raise InputError(f"no section {section!r}; it has {', '.join(map(str, sections)) or 'none'}")
+    if section is None and len(sections) > 1:
+        raise InputError(f"choose one of {', '.join(map(str, sections))} with --from-option section=NAME")
+    chosen = sections[section or next(iter(sections))] if sections else content
+    if not _is_map(chosen):
+        raise InputError(f"holds {shown(chosen)}; names of groups, each with a list of folders, are needed")
+    return {str(name): _listed(name, folders) for name, folders in chosen.items()}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no group can be named twice; of two, PyYAML keeps the second."""
+    """YAML in which nothing is named twice; of two groups of one name, PyYAML keeps the second."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """See ``yaml``."""
@@ -111,81 +92,72 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _group(name: str, content: Any, source: Location) -> _Found:
-    texts: Sequence[Any] = content if isinstance(content, list) else [content]
-    for text in texts:
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"holds {shown(text)}; folders or globs are needed")
-    if not texts:
-        raise InputError("it is empty; name its folders, or take it out")
-    entries = [_entry(text, source.parent) for text in texts]
-    labels = _labels([entry.folder for entry in entries])
-    found, seen = _Found([], []), dict[str, int]()
-    for number, entry in enumerate(entries):
-        some = False
-        for path, reason in _files(entry):
-            location = entry.folder / path
-            if reason is not None:
-                found.unpacked.append((path, str(entry.folder), reason))
-                continue
-            some = True
-            first = seen.setdefault(location.url, number)
-            if first != number:
-                raise InputError(f"{location} is in {texts[first]!r} and in {entry.text!r}; take it out of one of them")
-            label = labels[entry.folder]
-            found.recordings.append(
-                Recording(
-                    file=File((location.url,)),
-                    where=f"{source}: group {name!r}",
-                    key=f"{name}/{label}/{key_of_path(path)}",
-                    metadata={GROUP: name, FOLDER_LABEL: label},
-                )
-            )
-        if not some:
-            raise InputError(f"no recordings at {entry.text!r} ({entry.folder}); mend the path, or take it out")
-    return found
+def _is_map(content: Any) -> bool:
+    return isinstance(content, Mapping) and bool(content)
 
 
-def _entry(text: str, folder: Location) -> _Entry:
-    """Return what a line names: of a glob, the folder before its first wildcard, and what must fit behind it."""
-    path = expanded_path(text)
-    magic = _MAGIC.search(path)
-    if magic is None:
-        return _Entry(text, resolve(folder, path), None)
-    start = path.rfind("/", 0, magic.start()) + 1
-    return _Entry(text, resolve(folder, path[:start] or "."), re.compile(_pattern(path[start:])))
+def _listed(group: Any, folders: Any) -> list[str]:
+    listed = [folders] if isinstance(folders, str) else folders
+    if not isinstance(listed, list) or not all(isinstance(folder, str) and folder for folder in listed):
+        raise InputError(f"group {group!r} is {shown(folders)}; a list of folders is needed")
+    if not listed:
+        raise InputError(f"group {group!r} has no folders; give it some, or take it out")
+    return listed
 
 
-def _pattern(glob: str) -> str:
-    """Return a glob as a regular expression; what it fits may also be a folder of the file.
+def _places(root: Location, reference: str) -> Iterator[_Place]:
+    """Yield the folders that a reference names, sorted: several, or some files of one, where it is a pattern."""
+    path = expanded_path(reference)
+    if "://" in path:
+        yield _Place(locate(path, root.options))
+        return
+    whole = locate(path) if path.startswith("/") or not root.is_local else root / path
+    if not (whole.is_local and glob.has_magic(path)) or whole.local_path.is_dir():
+        yield _Place(whole)
+        return
+    folders: list[Path] = []
+    files: list[Path] = []
+    for match in map(Path, sorted(glob.glob(str(whole), recursive=True))):  # noqa: PTH207  (Path's follows no links)
+        if not any(folder in match.parents for folder in folders):
+            (folders if match.is_dir() else files).append(match)
+    if not folders and not files:
+        raise InputError(f"no folder is named by {reference!r}, and no file ({whole}); mend it, or take it out")
+    yield from (_Place(locate(folder)) for folder in folders)
+    if files:
+        fixed = next(parent for parent in whole.local_path.parents if not glob.has_magic(str(parent)))
+        yield _Place(locate(fixed), frozenset(file.relative_to(fixed).as_posix() for file in files))
 
-    >>> bool(re.fullmatch(_pattern("*/train"), "a/train/b/c.wav")), bool(re.fullmatch(_pattern("*.wav"), "a/b.wav"))
-    (True, False)
-    """
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]/]+\])", glob.rstrip("/"))
-    signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    found = [
-        signs.get(part) or (part.replace("[!", "[^", 1) if number % 2 else re.escape(part))
-        for number, part in enumerate(parts)
-    ]
-    return "".join(found) + "(?:/.*)?"
+
+def _files(group: str, place: _Place) -> list[StoredFile]:
+    """Return the files of a place, sorted; some of them are recordings."""
+    folder = place.folder
+    if folder.is_local and not folder.local_path.is_dir():
+        raise InputError(f"group {group!r}: there is no folder {folder}; mend it, or take it out")
+    files = [file for file in list_files(folder) if place.paths is None or file.name in place.paths]
+    if any(file.name == MANIFEST_NAME for file in files):
+        raise InputError(f"group {group!r}: {folder} is packed already; name it among the sources of a stream")
+    if all(why_not_packed(file.name) for file in files):
+        raise InputError(f"group {group!r}: no recordings below {folder}; mend it, or take it out")
+    return files
 
 
-def _files(entry: _Entry) -> Iterator[tuple[str, str | None]]:
-    """Yield the path of each file of an entry from its folder, and why it is not packed."""
-    for path, _ in list_files(entry.folder):
-        if path == MANIFEST_NAME and entry.fits is None:
-            raise InputError(f"{entry.folder}: a dataset, packed already; name it among the sources of a stream")
-        if entry.fits is None or entry.fits.fullmatch(path):
-            yield path, why_not_packed(path)
+def _names(folders: list[Location]) -> list[str]:
+    """Return what to call the folders of a group in keys: by their last part, numbered where that is not enough."""
+    last = [folder.name for folder in folders]
+    return [name if last.count(name) == 1 else f"{number}-{name}" for number, name in enumerate(last)]
 
 
-def _labels(folders: Sequence[Location]) -> dict[Location, str]:
-    """Return for each folder of a group the shortest end of its path that no other has."""
-    parts = {folder: [part for part in folder.path.split("/") if part] or ["root"] for folder in folders}
-    found = {}
-    for folder, mine in parts.items():
-        others = [other for place, other in parts.items() if place != folder]
-        size = next((n for n in range(1, len(mine)) if all(mine[-n:] != other[-n:] for other in others)), len(mine))
-        found[folder] = "/".join(mine[-size:])
-    return found
+def _recording(group: str, folder: Location, name: str, file: StoredFile, where: str) -> Recording:
+    location = folder / file.name
+    return Recording(
+        file=File((str(location),), size=file.size),
+        where=f"{where}: {location}",
+        key=f"{group}/{name}/{key_of_path(file.name)}",
+        metadata={"group": group, "folder": str(folder)},
+    )
+
+
+def _check_once(group: str, path: str, folder: str, seen: dict[str, str]) -> None:
+    first = seen.setdefault(path, folder)
+    if first != folder:
+        raise InputError(f"group {group!r}: {path} lies in {first} and in {folder}; name one of these folders")

@@ -20,7 +20,8 @@ def pairs(request: Request, *, field: str = TARGET) -> Imported:
         InputError: A line is no pair, or is there twice.
     """
     found = read_list(request.source, is_header=lambda cells: not any(names_audio(cell) for cell in cells))
-    recordings, seen = [], {}
+    recordings = []
+    seen: dict[tuple[str, str], str] = {}
     times = Counter(line.cells[0] for line in found.lines)
     for where, cells in found.lines:
         if len(cells) != 2:

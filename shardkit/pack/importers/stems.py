@@ -21,6 +21,7 @@ from shardkit.pack.cells import key_of_path
 from shardkit.pack.fields import JSON_FIELD
 from shardkit.pack.importers.contract import File, Imported, Missing, Recording, Request
 from shardkit.pack.inputs import why_not_packed
+from shardkit.storage.backend import StoredFile
 from shardkit.storage.location import Location
 from shardkit.storage.store import is_folder, list_files
 
@@ -60,7 +61,7 @@ def stems(request: Request, *, primary: str = "mixture", by: str = "track") -> I
             tried = f"{track}/{primary}" if by == "track" else f"{primary}/{track}"
             missing.append(Missing(file=tried, where=where, tried=(f"{request.source / tried}.*",)))
             continue
-        located = {stem: File(((request.source / path).url,)) for stem, path in paths.items()}
+        located = {stem: File(((request.source / file.name).url,), size=file.size) for stem, file in paths.items()}
         recordings.append(
             Recording(
                 file=located.pop(primary),
@@ -72,11 +73,12 @@ def stems(request: Request, *, primary: str = "mixture", by: str = "track") -> I
     return Imported(recordings=recordings, missing=missing, unpacked=unpacked)
 
 
-def _tracks(folder: Location, by: str) -> tuple[Mapping[str, Mapping[str, str]], list[tuple[str, str, str]]]:
+def _tracks(folder: Location, by: str) -> tuple[Mapping[str, Mapping[str, StoredFile]], list[tuple[str, str, str]]]:
     """Return the path of each stem of each track, and what is neither."""
-    tracks: dict[str, dict[str, str]] = defaultdict(dict)
+    tracks: dict[str, dict[str, StoredFile]] = defaultdict(dict)
     unpacked = []
-    for path, _ in list_files(folder):
+    for file in list_files(folder):
+        path = file.name
         reason = why_not_packed(path)
         if reason is None and "/" not in path:
             reason = f"not in a folder of its {by}"
@@ -85,9 +87,9 @@ def _tracks(folder: Location, by: str) -> tuple[Mapping[str, Mapping[str, str]],
             continue
         name = path.rpartition(".")[0]
         track, _, stem = name.rpartition("/") if by == "track" else reversed(name.partition("/"))
-        first = tracks[track].setdefault(stem, path)
-        if first != path:
-            raise InputError(f"{folder}: {first!r} and {path!r} are both the stem {stem!r} of {track!r}; keep one")
+        first = tracks[track].setdefault(stem, file)
+        if first != file:
+            raise InputError(f"{folder}: {first.name!r} and {path!r} are both the stem {stem!r} of {track!r}; keep one")
     return tracks, unpacked
 
 
