@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from shardkit.core.errors import InputError, StorageError
+from shardkit.core.errors import InputError
 from shardkit.synth.bursts import BurstsOptions, write_bursts
 from shardkit.synth.checks import check_choices
 from shardkit.synth.music import MusicOptions, write_music
-from shardkit.synth.output import Written
+from shardkit.synth.output import Written, check_empty
 from shardkit.synth.tones import TonesOptions, write_tones
 
 SOURCES = ("tones", "bursts", "music")
@@ -57,19 +57,5 @@ def synthesise(
     }
     # Options are scaled, and so checked, for every source before the first one is written.
     writers = [planners[source]() for source in sources]
-    _check_empty(folder)
+    check_empty(folder)
     return [write() for write in writers]
-
-
-def _check_empty(folder: Path) -> None:
-    """Raise if anything is there: a data set of two mixed runs would be neither."""
-    try:
-        found = next(folder.iterdir(), None)
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise InputError(f"{folder}: is a file; name a new or an empty folder") from None
-    except OSError as err:
-        raise StorageError(f"{folder}: can't be listed: {err.strerror}; choose a folder you may write to") from err
-    if found is not None:
-        raise InputError(f"{folder}: holds {found.name!r} already; name a new or an empty folder, or empty it first")

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from shardkit.core.errors import StorageError
+from shardkit.core.errors import InputError, StorageError
 
 PCM16_FULL_SCALE = 2**15 - 1
 
@@ -60,18 +60,14 @@ class SourceFolder:
 
     def csv(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Written:
         """Write ``manifest.csv`` and return what this source wrote."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-        return self._finish("manifest.csv", text.getvalue())
+        return self._finish("manifest.csv", csv_text([columns, *rows]))
 
     def jsonl(self, rows: Iterable[Mapping[str, Any]]) -> Written:
         """Write ``manifest.jsonl`` and return what this source wrote."""
-        return self._finish("manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return self._finish("manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
-    def _finish(self, name: str, text: str) -> Written:
-        self._write(name, text.encode())
+    def _finish(self, name: str, data: bytes) -> Written:
+        self._write(name, data)
         return Written(
             source=self._source,
             folder=self._folder,
@@ -82,12 +78,39 @@ class SourceFolder:
         )
 
     def _write(self, path: str, data: bytes) -> None:
-        target = self._folder / path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        except OSError as err:
-            raise StorageError(
-                f"{target}: can't be written: {err.strerror}; make room or choose another folder"
-            ) from err
-        self._num_bytes += len(data)
+        self._num_bytes += save(self._folder / path, [data])
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return the lines of a CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def save(target: Path, parts: Iterable[bytes]) -> int:
+    """Write a file of these parts, one after the other, and its folders; return how many bytes they are.
+
+    Raises:
+        StorageError: It can't be written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            return sum(file.write(part) for part in parts)
+    except OSError as err:
+        raise StorageError(f"{target}: can't be written: {err.strerror}; make room or choose another folder") from err
+
+
+def check_empty(folder: Path) -> None:
+    """Raise if anything is there: a data set of two mixed runs would be neither."""
+    try:
+        found = next(folder.iterdir(), None)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise InputError(f"{folder}: is a file; name a new or an empty folder") from None
+    except OSError as err:
+        raise StorageError(f"{folder}: can't be listed: {err.strerror}; choose a folder you may write to") from err
+    if found is not None:
+        raise InputError(f"{folder}: holds {found.name!r} already; name a new or an empty folder, or empty it first")

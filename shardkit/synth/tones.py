@@ -1,44 +1,21 @@
 """Pairs of tones, X → Y: the same wave and chord, Y at ``dilation`` times the frequency.
 
-What the TF2 Audio Dataset (Soundbendor/Deep-Audio-Dataset) generated with sox, with two differences. The waves are
-band-limited. And its list of fifteen modes named both an interval and a chord ``maj7``, so that the chord was made
-twice and the interval never; here the interval is ``maj7dyad``.
-
-Tones depend on nothing random: every seed gives the same.
+A few pairs for the demo, where ``synth.pairs`` makes as many as are asked for. Tones depend on nothing random: every
+seed gives the same.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from shardkit.core.errors import InputError
 from shardkit.synth.checks import MAX_DURATION_S, check_choices, check_count, check_rate, scaled_count
+from shardkit.synth.modes import MODES, step_hz
 from shardkit.synth.output import SourceFolder, Written
 from shardkit.synth.waves import MAX_PEAK, WAVES, Samples, tone
 
-# Frequency ratios of the voices in just intonation, as in the TF2 Audio Dataset.
-MODES = MappingProxyType(
-    {
-        "pure": (1.0,),
-        "oct": (1.0, 2.0),
-        "per5": (1.0, 3 / 2),
-        "per4": (1.0, 4 / 3),
-        "maj3": (1.0, 5 / 4),
-        "maj6": (1.0, 5 / 3),
-        "maj2": (1.0, 9 / 8),
-        "maj7dyad": (1.0, 15 / 8),
-        "maj": (1.0, 5 / 4, 3 / 2),
-        "min": (1.0, 6 / 5, 3 / 2),
-        "dim": (1.0, 6 / 5, 11 / 8),
-        "aug": (1.0, 5 / 4, 128 / 81),
-        "maj7": (1.0, 5 / 4, 3 / 2, 15 / 8),
-        "majmin7": (1.0, 5 / 4, 3 / 2, 16 / 9),
-        "min7": (1.0, 6 / 5, 3 / 2, 16 / 9),
-    }
-)
 COLUMNS = ("path", "target", "wave", "mode", "frequency_hz")
 LOWEST_RATE = 1000
 LOWEST_HZ = 10.0  # below hearing; the table of a wave grows as its frequency falls
@@ -94,8 +71,8 @@ class TonesOptions:
         >>> TonesOptions(lo_hz=100, hi_hz=400, num_steps=1).frequencies_hz()
         [400.0]
         """
-        last = max(self.num_steps - 1, 1)  # one step is hi alone, not 0 / 0
-        return [float(self.hi_hz * (self.lo_hz / self.hi_hz) ** (step / last)) for step in range(self.num_steps)]
+        bounds = {"lo_hz": self.lo_hz, "hi_hz": self.hi_hz}
+        return [step_hz(step, **bounds, num_steps=self.num_steps) for step in range(self.num_steps)]
 
     def _check_frequencies(self) -> None:
         if not 0.0 < self.lo_hz <= self.hi_hz:

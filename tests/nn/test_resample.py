@@ -42,7 +42,7 @@ def test_it_is_torchaudios_and_the_formula(from_rate, to_rate, time, seed):
     assert found.shape == (2, 2, math.ceil(time * to_rate / from_rate))
     torch.testing.assert_close(found, by_definition(audio, from_rate, to_rate), rtol=0, atol=1e-6)
     theirs = torchaudio.transforms.Resample(from_rate, to_rate)(audio)
-    torch.testing.assert_close(found, theirs, rtol=0, atol=3e-5)  # their phases are of float32
+    torch.testing.assert_close(found, theirs, rtol=0, atol=1e-4)  # their phases are of float32
 
 
 @pytest.mark.parametrize(("from_rate", "to_rate"), PAIRS)

@@ -35,6 +35,7 @@ ACTIONS: dict[str, Callable[[Location], object]] = {
     "write_bytes": lambda location: write_bytes(location, b"x"),
     "check_writable": check_writable,
 }
+SECONDS = 20  # for an error that takes a moment on an idle machine, and minutes without bounds of our own
 NOWHERE = "http://127.0.0.1:9"  # the discard port, where nothing listens
 UPLOAD_FOR_EVER = """
 import itertools, sys
@@ -69,24 +70,24 @@ class TestFailures:
         assert not isinstance(error, AccessError | NotFoundError)
         assert f"can't connect to {NOWHERE}: Connect call failed" in str(error)
         assert "AWS_ENDPOINT_URL or --storage-option endpoint_url=" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_wrong_host(self, s3: Any, action: str) -> None:
         error, seconds = fails(action, at(s3, endpoint_url="http://no-such-host.invalid"))
         assert "no such host: http://no-such-host.invalid; check AWS_ENDPOINT_URL" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_wrong_secret(self, s3: Any, action: str) -> None:
         error, seconds = fails(action, at(s3, key=s3.endpoint.access_key, secret="wrong"))
         assert isinstance(error, AccessError)
         assert "AWS_SECRET_ACCESS_KEY" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_wrong_key(self, s3: Any, action: str) -> None:
         error, seconds = fails(action, at(s3, key="wrong", secret="wrong"))
         assert isinstance(error, AccessError)
         assert "AWS_ACCESS_KEY_ID" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_no_credentials(self, s3: Any, action: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -96,13 +97,13 @@ class TestFailures:
         error, seconds = fails(action, at(s3, config_kwargs={"user_agent_extra": str(uuid4())}))  # a client of its own
         assert isinstance(error, AccessError)
         assert "no credentials were found; set AWS_ACCESS_KEY_ID" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_no_such_profile(self, s3: Any, action: str) -> None:
         error, seconds = fails(action, at(s3, profile="nobody"))
         assert isinstance(error, AccessError)
         assert "nobody" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_no_such_bucket(self, s3: Any, action: str) -> None:
         location = locate("s3://no-such-bucket/x")
@@ -112,19 +113,19 @@ class TestFailures:
         error, seconds = fails(action, location)
         assert isinstance(error, NotFoundError)
         assert f"no bucket 'no-such-bucket' at {s3.endpoint.url}; create it" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_no_bucket_name(self, s3: Any, action: str) -> None:
         error, seconds = fails(action, locate("s3://Not_A:Bucket!/x"))
         assert isinstance(error, InputError)
         assert "not a valid name" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
     def test_endpoint_that_is_no_url(self, s3: Any, action: str) -> None:
         error, seconds = fails(action, at(s3, endpoint_url="127.0.0.1:9000"))
         assert isinstance(error, InputError)
         assert "an endpoint is a whole URL" in str(error)
-        assert seconds < 5
+        assert seconds < SECONDS
 
 
 @pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])

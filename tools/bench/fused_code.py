@@ -20,7 +20,7 @@ from triton.compiler import ASTSource
 from shardkit.nn.fused import tables
 from shardkit.nn.fused.kernel import log_mel_kernel
 
-_POINTERS = ("audio", "window", "twiddles", "matrices", "weights", "scratch", "out")
+_POINTERS = ("audio", "window", "twiddles", "matrices", "scratch", "out")
 _INTEGERS = ("num_tiles", "tiles_per_row", "time", "num_frames", "hop", "lead", "last")
 
 
@@ -51,7 +51,7 @@ def compiled(n_fft: int, *, architecture: int = 90, n_mels: int = 80) -> Code:
         "MAGNITUDE": False,
         "LOG": True,
     }
-    types = dict.fromkeys(_POINTERS, "*fp32") | dict.fromkeys(("places", "widths"), "*i32")
+    types = dict.fromkeys(_POINTERS, "*fp32") | dict.fromkeys(("bins", "widths"), "*i32")
     types |= dict.fromkeys(_INTEGERS, "i32") | {"floor": "fp32", "scale": "fp32"}
     signature = {name: types.get(name, "constexpr") for name in log_mel_kernel.arg_names}
     source = ASTSource(fn=log_mel_kernel, signature=signature, constexprs=constants)

@@ -32,8 +32,7 @@ def log_mel_kernel(
     window,  # (N1 · N2,)
     twiddles,  # (2, N1 // 2 + 1, N2): cosines and sines
     matrices,  # (2, 2, N2, 2 · N2): upper and lower bits of what the real and the imaginary parts are multiplied by
-    places,  # for each group of bands, (bin of band, band of group): where in scratch that bin is
-    weights,  # the same: how much of it is the band's
+    bins,  # for each group of bands, (bin of band, band of group, 2): where in scratch it is, how much is the band's
     widths,  # (group,): bins of its widest band
     scratch,  # (program, k1, k2, frame): not shared between programs
     out,  # (row, band, frame)
@@ -85,13 +84,15 @@ def log_mel_kernel(
             power = real * real + imaginary * imaginary
             tl.store(place + k1 * (N2 * FRAMES), tl.sqrt(power) if MAGNITUDE else power)
         tl.debug_barrier()
-        entry = tl.arange(0, GROUP)
+        # Of two axes from the start, and places and weights side by side in memory: else threads would load them as
+        # they lie there, and hand them to each other through shared memory in every turn of the loop.
+        entry = tl.arange(0, GROUP)[:, None] + tl.zeros((GROUP, FRAMES), tl.int32)
         for group in tl.range(0, tl.cdiv(BANDS, GROUP)):
             band = group * GROUP + tl.arange(0, GROUP)
             energy = tl.zeros((GROUP, FRAMES), tl.float32)
             for _ in tl.range(0, tl.load(widths + group)):
-                value = tl.load(own + tl.load(places + entry)[:, None] + frame[None, :])
-                energy += tl.load(weights + entry)[:, None] * value
+                value = tl.load(own + (tl.load(bins + 2 * entry) + frame[None, :]))
+                energy += tl.load(bins + 2 * entry + 1).to(tl.float32, bitcast=True) * value
                 entry += GROUP
             if LOG:
                 energy = tl.log(tl.maximum(energy, floor, propagate_nan=tl.PropagateNan.ALL)) * scale

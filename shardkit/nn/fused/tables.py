@@ -75,13 +75,12 @@ class Bands:
 
     Attributes:
         widths: Bins of the widest band of each group, (group,) int32.
-        places: For each group, (its width, band of the group): where the kernel keeps that bin; all in one row, int32.
-        weights: The same: how much of the bin belongs to the band; float32.
+        bins: For each group, (its width, band of the group, 2): where the kernel keeps that bin, and how much of it
+            belongs to the band, a float32's bits; all groups in one row, int32.
     """
 
     widths: NDArray[np.int32]
-    places: NDArray[np.int32]
-    weights: NDArray[np.float32]
+    bins: NDArray[np.int32]
 
 
 def bands(filters: NDArray[np.float32], shape: Shape) -> Bands:
@@ -93,20 +92,16 @@ def bands(filters: NDArray[np.float32], shape: Shape) -> Bands:
     counts = filters != 0.0
     first = counts.argmax(axis=1)
     width = np.where(counts.any(axis=1), filters.shape[1] - counts[:, ::-1].argmax(axis=1) - first, 0)
-    widths, places, weights = [], [], []
+    widths, groups = [], []
     for start in range(0, len(filters), GROUP):
         members = np.minimum(np.arange(start, start + GROUP), len(filters) - 1)
         step = np.arange(max(1, width[members].max()))[:, np.newaxis]
         within = (step < width[members]) & (np.arange(start, start + GROUP) < len(filters))
         bins = first[members] + np.where(within, step, 0)
         widths.append(len(step))
-        places.append(_place(bins, shape).ravel())
-        weights.append(np.where(within, filters[members, bins], 0.0).ravel())
-    return Bands(
-        widths=np.array(widths, np.int32),
-        places=np.concatenate(places).astype(np.int32),
-        weights=np.concatenate(weights).astype(np.float32),
-    )
+        weights = np.where(within, filters[members, bins], 0.0).astype(np.float32)
+        groups.append(np.stack([_place(bins, shape).astype(np.int32), weights.view(np.int32)], axis=-1).ravel())
+    return Bands(widths=np.array(widths, np.int32), bins=np.concatenate(groups))
 
 
 def _place(bins: NDArray[np.int64], shape: Shape) -> NDArray[np.int64]:

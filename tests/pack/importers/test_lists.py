@@ -118,6 +118,16 @@ def test_one_recording_may_have_several_targets_but_no_pair_is_there_twice(data,
         packed(data / "list", "pairs", output="other")
 
 
+def test_further_columns_of_pairs_are_metadata_if_a_header_names_them(data, packed) -> None:
+    (data / "list").write_text("x,y,hz,take\nin/x0.wav,out/y0.wav,440.5,007\nx1.wav,y1.wav,330,012\n")
+    dataset, _ = packed(data / "list", "pairs")
+    found = [(dataset[key].metadata["hz"], dataset[key].metadata["take"]) for key in ("in/x0", "x1")]
+    assert found == [(440.5, "007"), (330.0, "012")]
+    (data / "list").write_text("x0.wav\n")
+    with pytest.raises(InputError, match=r"list:1: 1 cells; a pair is the file of X and the file of Y$"):
+        packed(data / "list", "pairs", output="other")
+
+
 def test_a_pair_without_its_target_is_missing_and_not_silence(data, packed) -> None:
     """[B] What could not be read was left to fail in a child process, unheard."""
     (data / "list").write_text("x0.wav,y0.wav\nx1.wav,gone.wav\n")
