@@ -9,7 +9,6 @@
 All recordings of one rate are laid end to end, a window's length apart, so that their runs are found in one go.
 """
 
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -17,46 +16,42 @@ from numpy.typing import NDArray
 
 from shardkit.core.content import Content
 from shardkit.core.cuts import Windows
+from shardkit.core.distinct import distinct
 
 _Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class KeptParts:
     """Runs of consecutive parts that are kept of each recording.
 
-    Attributes:
+    Args:
         num_runs: Runs of each recording, (recording,).
         firsts: First part of each run, those of one recording together and ascending, (run,).
         counts: Parts in each run, at least one, (run,).
     """
 
-    num_runs: _Ints
-    firsts: _Ints
-    counts: _Ints
+    def __init__(self, num_runs: _Ints, firsts: _Ints, counts: _Ints) -> None:
+        self.num_runs, self.firsts, self.counts = num_runs, firsts, counts
+        self._runs = np.concatenate([[0], np.cumsum(num_runs)])  # where each recording's runs begin
+        self._before = np.concatenate([[0], np.cumsum(counts)])  # kept parts before each run, of all recordings
 
     @property
     def num_parts(self) -> _Ints:
         """How many parts of each recording are kept, (recording,)."""
-        return np.diff(np.concatenate([[0], np.cumsum(self.counts)])[self._bounds()])
+        return np.asarray(np.diff(self._before[self._runs]))
 
     def parts(self, recordings: _Ints, places: _Ints) -> _Ints:
         """Return the number that the kept part at some place of a recording has among all its parts."""
-        before = np.cumsum(self.counts) - self.counts
-        base = np.concatenate([[0], np.cumsum(self.counts)])[self._bounds()[:-1]]
-        wanted = base[recordings] + places
-        run = np.searchsorted(before, wanted, side="right") - 1
-        return np.asarray(self.firsts[run] + wanted - before[run])
+        wanted = self._before[self._runs[recordings]] + places
+        run = np.searchsorted(self._before, wanted, side="right") - 1
+        return np.asarray(self.firsts[run] + wanted - self._before[run])
 
     def take(self, recordings: _Ints) -> Self:
         """Return what is kept of some of the recordings, in their order."""
         num_runs = self.num_runs[recordings]
-        first = np.repeat(self._bounds()[:-1][recordings] - (np.cumsum(num_runs) - num_runs), num_runs)
+        first = np.repeat(self._runs[recordings] - (np.cumsum(num_runs) - num_runs), num_runs)
         runs = first + np.arange(len(first))
         return type(self)(num_runs, self.firsts[runs], self.counts[runs])
-
-    def _bounds(self) -> _Ints:
-        return np.concatenate([[0], np.cumsum(self.num_runs)])
 
 
 def kept_windows(
@@ -79,7 +74,7 @@ def kept_windows(
     """
     num_parts = windows.num_parts(frames, sample_rate)
     found = [np.empty((0, 3), dtype=np.int64)]
-    for rate in np.unique(sample_rate[recordings]).tolist():
+    for rate in distinct(sample_rate[recordings]):
         alike = np.flatnonzero(sample_rate == rate)
         number = np.full(len(frames), -1)
         number[alike] = np.arange(len(alike))

@@ -20,6 +20,7 @@ from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.fields import AudioType
+from shardkit.stream.groups import group_weights
 from shardkit.stream.view import View
 
 
@@ -194,8 +195,11 @@ class StreamConfig(_Model):
         Raises:
             InputError: Some sources have a weight and others have none; or the groups are not groups of the sources.
         """
+        if self.groups and self.schedule:
+            raise InputError("groups and a schedule are given; choose one")
         if self.groups:
-            return self._group_weights()
+            members = {name: (group.weight, group.sources) for name, group in self.groups.items()}
+            return group_weights(members, {name: source.weight for name, source in self.sources.items()})
         given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
         missing = [name for name in self.sources if name not in given]
         if missing and (given or self.schedule):
@@ -203,32 +207,6 @@ class StreamConfig(_Model):
         if self.schedule:
             return [(0, given), *((stage.from_sample, stage.weights) for stage in self.schedule)]
         return given or None
-
-    def _group_weights(self) -> dict[str, float]:
-        """Return the weight of each source: its share of its group's."""
-        if self.schedule:
-            raise InputError("groups and a schedule are given; choose one")
-        group_of: dict[str, str] = {}
-        for name, group in self.groups.items():
-            for source in group.sources:
-                if source not in self.sources:
-                    raise InputError(f"groups.{name}: no source {source!r}; there is {', '.join(self.sources)}")
-                if group_of.setdefault(source, name) != name or group.sources.count(source) > 1:
-                    raise InputError(f"groups.{name}: source {source!r} is there twice, or in {group_of[source]!r} too")
-        weights = {}
-        for source in self.sources:
-            if source not in group_of:
-                raise InputError(f"sources.{source} is in no group; put it into one")
-            group = self.groups[group_of[source]]
-            own = {name: self.sources[name].weight for name in group.sources}
-            if None in own.values() and any(weight is not None for weight in own.values()):
-                raise InputError(f"groups.{group_of[source]}: give each of its sources a weight, or none of them")
-            shares = {name: 1.0 if weight is None else weight for name, weight in own.items()}
-            total = sum(shares.values())
-            if not total:
-                raise InputError(f"groups.{group_of[source]}: the weights of its sources are all zero; raise one")
-            weights[source] = group.weight * shares[source] / total
-        return weights
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``Stream`` but its sources and ranks."""
