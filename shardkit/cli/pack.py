@@ -40,7 +40,7 @@ def pack(
         typer.Option(
             "--from",
             metavar="KIND",
-            help="Known layout: labels, pairs, framed, spg, audioset, groups, or your package.module:function.",
+            help="Known layout: labels, pairs, framed, spg, audioset, groups, stems, or your package.module:function.",
             show_default="a folder or manifest",
         ),
     ] = None,

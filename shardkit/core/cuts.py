@@ -49,7 +49,7 @@ class Windows:
 
     def num_parts(self, frames: _Ints, sample_rate: _Ints) -> _Ints:
         """Return how many windows each recording has, (recording,)."""
-        size, hop = self._lengths(sample_rate)
+        size, hop = self.lengths(sample_rate)
         beyond = np.maximum(frames - size, 0)
         last = np.minimum(-(-beyond // hop), np.maximum(frames - 1, 0) // hop) if self.partial else beyond // hop
         return np.asarray(last + 1)
@@ -57,11 +57,12 @@ class Windows:
     def bounds(self, part: _Ints, *, num_parts: _Ints, frames: _Ints, sample_rate: _Ints) -> tuple[_Ints, _Ints]:
         """Return the bounds of one window of each recording."""
         del num_parts
-        size, hop = self._lengths(sample_rate)
+        size, hop = self.lengths(sample_rate)
         start = part * hop
         return start, np.minimum(start + size, frames)
 
-    def _lengths(self, sample_rate: _Ints) -> tuple[_Ints, _Ints]:
+    def lengths(self, sample_rate: _Ints) -> tuple[_Ints, _Ints]:
+        """Return the length and the hop in samples at some rates, (rate,) each."""
         size = np.rint(self.size_s * sample_rate).astype(np.int64)
         hop = np.rint(self.hop_s * sample_rate).astype(np.int64)
         if size.size and min(size.min(), hop.min()) < 1:

@@ -29,7 +29,7 @@ from shardkit.core.loudness import (
 from shardkit.core.random import hash_int
 
 _Energies = NDArray[np.float64]
-_SEARCHES = ("uniform", "early", "loudest", "energy")
+_SEARCHES = ("uniform", "bias_early", "early", "loudest", "energy")
 
 # Levels are compared and weighted after rounding to a millionth of a LU: far below the 0.2 dB of the stored track,
 # far above the last bits in which sums and logarithms differ between machines, so a window whose level is exactly
@@ -77,6 +77,12 @@ class _Windows:
     energies: _Energies
     sample_rate: int
 
+    def early(self, trial: int) -> int:
+        """Return how many of the windows a trial chooses from: at first all, at last those of the first crop length."""
+        first, last = int(self.starts[0]), int(self.starts[-1])
+        latest = last - max(0, last - first - self.length) * trial // (_TRIALS - 1)
+        return int(np.searchsorted(self.starts, latest, side="right"))
+
     def level(self, start: int) -> float:
         """Return the level of one window; off the grid, that of the hops it touches."""
         first = -(-start * 10 // self.sample_rate)
@@ -110,8 +116,9 @@ class SalientCrop:
         duration_s: Length in seconds; all of a recording that is shorter.
         floor_lufs: Loudness, as BS.1770 measures it on the crop, that a window must reach to be a candidate.
         search: How to choose among the candidates. ``uniform``: each as likely. ``early``: each as likely of those
-            that start less than one crop length after the first. ``loudest``: the loudest, the first if several are.
-            ``energy``: in proportion to their energy.
+            that start less than one crop length after the first. ``bias_early``: eight trials, the first anywhere,
+            each next one nearer to the beginning, and then as ``early``. ``loudest``: the loudest, the first if several
+            are. ``energy``: in proportion to their energy.
         content: What of its intervals a crop must hold: ``shardkit.content(of=["speech"], ratio=0.5)``. None: nothing.
         fallback: What to do with a recording in which no window reaches the floor, or holds the content. ``keep``
             takes the loudest of those that hold the content, or the most of it; ``skip`` draws another recording
@@ -122,9 +129,10 @@ class SalientCrop:
 
     Source:
         Audiotools' salient excerpts and audiotree's ``SaliencyParams`` for the idea and the default floor.
-        ``uniform`` is audiotree's ``search_uniform`` with as many tries as it takes. Its ``search_bias_early`` lowers
-        the latest start with every try, from the end of the recording to one crop length after the beginning;
-        ``early`` is the end of that search, counted from the first window that reaches the floor.
+        ``uniform`` is audiotree's ``search_uniform`` with as many tries as it takes. ``bias_early`` is its
+        ``search_bias_early`` with its default of eight tries: each lowers the latest start, from the end of the
+        recording to one crop length after the beginning; ``early`` goes on from the first window that reaches the
+        floor.
     """
 
     needs_loudness: ClassVar[bool] = True
@@ -132,7 +140,7 @@ class SalientCrop:
     duration_s: float
     _: KW_ONLY
     floor_lufs: float = -40.0
-    search: Literal["uniform", "early", "loudest", "energy"] = "uniform"
+    search: Literal["uniform", "bias_early", "early", "loudest", "energy"] = "uniform"
     content: Content | None = None
     fallback: Fallback = "keep"
 
@@ -142,7 +150,9 @@ class SalientCrop:
             raise InputError(f"floor_lufs {self.floor_lufs!r} is not a finite level in LUFS; -40 is usual")
         object.__setattr__(self, "floor_lufs", float(self.floor_lufs))
         if self.search not in _SEARCHES:
-            raise InputError(f"search {self.search!r} is unknown; choose uniform, early, loudest or energy")
+            raise InputError(
+                f"search {self.search!r} is unknown; choose {', '.join(_SEARCHES[:-1])} or {_SEARCHES[-1]}"
+            )
         check_content(self.content)
         check_fallback(self.fallback)
 
@@ -156,9 +166,10 @@ class SalientCrop:
         windows, chance = self._windows(recording), uniform
         if windows is None:
             return None
-        if self.search == "uniform":
+        if self.search in ("uniform", "bias_early"):
             for trial in range(_TRIALS):
-                start = int(windows.starts[scaled(chance, len(windows.starts))])
+                count = len(windows.starts) if self.search == "uniform" else windows.early(trial)
+                start = int(windows.starts[scaled(chance, count)])
                 if windows.level(start) >= self.floor_lufs:
                     return start, start + windows.length
                 chance = _next_chance(uniform, trial)
@@ -166,7 +177,10 @@ class SalientCrop:
         return None if found is None else found.pick(chance)
 
     def candidates(self, recording: Recording) -> Candidates | None:
-        """Return the places among which ``place`` chooses, with the same argument and errors; None: skip it."""
+        """Return the places among which ``place`` chooses, with the same argument and errors; None: skip it.
+
+        Of ``bias_early``, those among which it chooses when its trials have failed.
+        """
         windows = self._windows(recording)
         return None if windows is None else self._candidates(windows)
 
@@ -199,7 +213,7 @@ class SalientCrop:
             starts = starts[loudest : loudest + 1]
         else:
             starts, levels = starts[passing], levels[passing]
-            if self.search == "early":
+            if self.search in ("early", "bias_early"):
                 starts = starts[starts < starts[0] + windows.length]
             weights = to_energy(levels) if self.search == "energy" else np.ones(len(starts))
         return Candidates(starts=starts, cumulative=np.cumsum(weights), length=windows.length)

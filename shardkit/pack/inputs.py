@@ -130,13 +130,13 @@ def _from_folder(folder: Location, options: InputOptions) -> Found:
     files = list_files(folder)
     inputs = []
     unpacked = [
-        Unpacked(path=_printable(path), where=str(folder), reason="a pipe, a socket or a device, not a file")
+        Unpacked(path=printable(path), where=str(folder), reason="a pipe, a socket or a device, not a file")
         for path in list_irregular(folder)
     ]
     for path, num_bytes in files:
-        reason = _why_not(path)
+        reason = why_not_packed(path)
         if reason is not None:
-            unpacked.append(Unpacked(path=_printable(path), where=str(folder), reason=reason))
+            unpacked.append(Unpacked(path=printable(path), where=str(folder), reason=reason))
             continue
         parent = path.rpartition("/")[0].rpartition("/")[2] or folder.name
         inputs.append(
@@ -181,7 +181,7 @@ def _check_folder_options(folder: Location, options: InputOptions) -> None:
     raise InputError(f"{folder}: {flags} is for manifests: a folder has no columns; only --label {FOLDER_LABEL} works")
 
 
-def _why_not(path: str) -> str | None:
+def why_not_packed(path: str) -> str | None:
     """Return why a file of a folder is no input, or None if it is one."""
     if path.rpartition("/")[2].startswith("."):
         return (
@@ -189,10 +189,10 @@ def _why_not(path: str) -> str | None:
         )
     if not path.lower().endswith(AUDIO_EXTENSIONS):
         return "not an audio file by its extension"
-    return None if path == _printable(path) else "its name is not UTF-8; rename it"
+    return None if path == printable(path) else "its name is not UTF-8; rename it"
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
     """Return a path without what is not UTF-8 in it, which Python keeps as lone surrogates (PEP 383)."""
     return path.encode(errors="replace").decode()
 

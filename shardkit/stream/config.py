@@ -15,17 +15,36 @@ from shardkit.core.events import EventCrop
 from shardkit.core.mining import Mining
 from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
+from shardkit.storage.environment import expanded_path
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
 from shardkit.stream.balance import Several
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.fields import AudioType
+from shardkit.stream.groups import group_weights
 from shardkit.stream.view import View
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GroupConfig(_Model):
+    """Sources that share a weight."""
+
+    sources: list[str] = Field(min_length=1, description="Names of sources; each source is in one group.")
+    weight: float = Field(1, gt=0, description="Share of the draws, which the sources share by their own weights.")
+
+
+class ContentConfig(_Model):
+    """What of the named intervals a crop or a window must hold."""
+
+    of: str | list[str] = Field(default_factory=list, description="Names of intervals; none: all.")
+    ratio: float = Field(0.5, gt=0, le=1, description="Least share of the part.")
+    part: Literal["crop", "event"] = Field(
+        "crop", description="crop: of the crop that they cover; event: of one of them that the crop holds."
+    )
 
 
 class WindowsConfig(_Model):
@@ -34,6 +53,7 @@ class WindowsConfig(_Model):
     size_s: float = Field(gt=0)
     hop_s: float | None = Field(None, gt=0, description="None: size_s.")
     partial: bool = Field(False, description="A last, shorter window for what the full ones leave over.")
+    content: ContentConfig | None = Field(None, description="Only windows that hold this of their intervals.")
 
 
 class DrawsConfig(_Model):
@@ -70,7 +90,9 @@ class StageConfig(_Model):
 class SourceConfig(_Model):
     """One source: a dataset, or part of it, and its weight."""
 
-    url: str = Field(description="Folder or URL of the dataset; a relative path is relative to this file.")
+    url: str = Field(
+        description="Folder or URL of the dataset; a relative path is relative to this file, ~ and $NAME are expanded."
+    )
     split: str | None = Field(None, description="One of its splits; needed where it has several, or 'all'.")
     where: str | None = Field(None, description="Condition over the index's columns, such as duration_s >= 2.")
     take: int | None = Field(None, ge=0, description="Only the first so many rows.")
@@ -81,16 +103,6 @@ class SourceConfig(_Model):
     each: EachConfig | None = Field(None, description="One row for each value of a column.")
     weight: float | None = Field(None, ge=0, description="Share of the draws; all sources have one, or none has.")
     storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
-
-
-class ContentConfig(_Model):
-    """What of the named intervals a crop must hold."""
-
-    of: str | list[str] = Field(default_factory=list, description="Names of intervals; none: all.")
-    ratio: float = Field(0.5, gt=0, le=1, description="Least share of the part.")
-    part: Literal["crop", "event"] = Field(
-        "crop", description="crop: of the crop that they cover; event: of one of them that the crop holds."
-    )
 
 
 _FALLBACK = "Where no crop will do: the best there is, another recording, or stop."
@@ -118,7 +130,7 @@ class SalientCropConfig(_Model):
     kind: Literal["salient"]
     duration_s: float = Field(gt=0)
     floor_lufs: float = Field(-40.0, description="Least loudness of a crop, in LUFS.")
-    search: Literal["uniform", "early", "loudest", "energy"] = "uniform"
+    search: Literal["uniform", "bias_early", "early", "loudest", "energy"] = "uniform"
     content: ContentConfig | None = Field(None, description="What of its intervals it must hold.")
     fallback: Fallback = Field("keep", description=_FALLBACK)
 
@@ -164,6 +176,9 @@ class StreamConfig(_Model):
     """A stream: what ``shardkit.Stream`` takes."""
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
+    groups: dict[str, GroupConfig] = Field(
+        default_factory=dict, description="Groups of sources: equal ones, unless they have weights."
+    )
     schedule: list[StageConfig] = Field(
         default_factory=list, description="Weights, or compositions, that take the place of the first later on."
     )
@@ -203,8 +218,13 @@ class StreamConfig(_Model):
         """Return the weights by source, or the schedule of them, or None where no source has one.
 
         Raises:
-            InputError: Some sources have a weight and others have none.
+            InputError: Some sources have a weight and others have none; or the groups are not groups of the sources.
         """
+        if self.groups and self.schedule:
+            raise InputError("groups and a schedule are given; choose one")
+        if self.groups:
+            members = {name: (group.weight, group.sources) for name, group in self.groups.items()}
+            return group_weights(members, {name: source.weight for name, source in self.sources.items()})
         given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
         missing = [name for name in self.sources if name not in given]
         stages = [] if self.composition is not None else self.schedule
@@ -232,7 +252,7 @@ class StreamConfig(_Model):
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``Stream`` but its sources and ranks."""
-        plain = self.model_dump(exclude={"sources", "schedule", "crop", "shuffle"})
+        plain = self.model_dump(exclude={"sources", "groups", "schedule", "crop", "shuffle"})
         return plain | {
             "weights": self.weights(),
             "composition": self.compositions(),
@@ -250,7 +270,10 @@ def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:
     """
     views = {}
     for name, source in config.sources.items():
-        place = resolve(location.parent, source.url)
+        try:
+            place = resolve(location.parent, expanded_path(source.url))
+        except InputError as err:
+            raise InputError(f"{location}: sources.{name}.url: {err}") from err
         dataset = open_dataset(locate(place.url, place.options | source.storage_options), source.split)
         try:
             views[name] = _narrowed(dataset, source)
@@ -265,12 +288,14 @@ def _narrowed(view: View, source: SourceConfig) -> View:
     if source.take is not None:
         view = view.take(source.take)
     if source.windows is not None:
-        view = view.windows(source.windows.size_s, source.windows.hop_s, partial=source.windows.partial)
+        windows = source.windows
+        wanted = None if windows.content is None else _content_of(windows.content)
+        view = view.windows(windows.size_s, windows.hop_s, partial=windows.partial, content=wanted)
     if source.draws is not None:
         view = view.draws(source.draws.size_s, source.draws.power)
     if source.balance is not None:
-        options = source.balance
-        view = view.balance(options.column, options.power, rare=options.rare, several=options.several)
+        balance = source.balance
+        view = view.balance(balance.column, balance.power, rare=balance.rare, several=balance.several)
     if source.repeat is not None:
         view = view.repeat(source.repeat)
     return view if source.each is None else view.each(source.each.column, rare=source.each.rare)

@@ -45,6 +45,15 @@ class IntervalRows:
         named = self._names[mine] >= 0
         return np.stack([self._starts[mine][named], self._stops[mine][named]], axis=1)
 
+    def of_rows(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the bounds of the intervals of many rows, (interval, 2), and which of these rows each is of."""
+        counts = self._offsets[rows + 1] - self._offsets[rows]
+        number = np.repeat(np.arange(len(rows)), counts)
+        mine = np.repeat(self._offsets[rows] - (np.cumsum(counts) - counts), counts) + np.arange(len(number))
+        named = self._names[mine] >= 0
+        mine = mine[named]
+        return np.stack([self._starts[mine], self._stops[mine]], axis=1), number[named]
+
     def fill(self, row: int, start: int, stop: int, *, hop: tuple[int, int], target: NDArray[np.float32]) -> None:
         """Mark the frames of the crop [start, stop) that overlap an interval.
 

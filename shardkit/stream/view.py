@@ -12,8 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shardkit.core.checks import checked_whole, is_number
+from shardkit.core.content import Content
+from shardkit.core.crops import check_content
 from shardkit.core.cuts import Cut, Slots, Windows
 from shardkit.core.errors import InputError
+from shardkit.core.kept import KeptParts, kept_windows
 from shardkit.core.rows import MAX_FACTOR, UNIT, RowSpace
 from shardkit.core.turns import TurnSpace
 from shardkit.format.index import PRIMARY
@@ -22,6 +25,7 @@ from shardkit.stream.balance import SEVERAL, Several, repeat_factors, values_of
 from shardkit.stream.catalog import Catalog
 from shardkit.stream.query import matching_rows
 from shardkit.stream.sample import Sample, read_sample, read_section
+from shardkit.stream.targets import IntervalRows
 
 _Ints = NDArray[np.int64]
 
@@ -46,6 +50,7 @@ class View:
         catalog: The dataset behind it.
         rows: The recordings: row numbers in the catalog, (recording,) int64.
         cut: How recordings are cut into sections; None: they are whole.
+        kept: Which of the sections are rows; None: all.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class View:
         rows: _Ints,
         *,
         cut: Cut | None = None,
+        kept: KeptParts | None = None,
         num_parts: _Ints | None = None,
         factors: _Ints | None = None,
         turns: tuple[_Ints, _Ints] | None = None,
@@ -61,6 +67,7 @@ class View:
         self.catalog = catalog
         self.rows = rows
         self.cut = cut
+        self.kept = kept
         self._num_parts = num_parts
         self._factors = factors
         self._space: RowSpace | TurnSpace
@@ -167,6 +174,8 @@ class View:
             key: Of the source in its stream.
         """
         recordings, parts = self._space.locate(rows, passes=passes, key=key)
+        if self.kept is not None:
+            parts = self.kept.parts(recordings, parts)
         found = self.rows[recordings]
         frames = self.catalog.fields[PRIMARY].frames[found]
         if self.cut is None or self._num_parts is None:
@@ -200,8 +209,9 @@ class View:
     def digest(self) -> str:
         """Return a short hash of which rows of the catalog the view has, for the fingerprint of a stream."""
         found = hashlib.blake2b(np.ascontiguousarray(self.rows, dtype="<i8").tobytes(), digest_size=8)
+        kept = () if self.kept is None else (self.kept.num_runs, self.kept.firsts, self.kept.counts)
         turns = (self._space.members, self._space.ends) if isinstance(self._space, TurnSpace) else ()
-        for array in (self._num_parts, self._factors, *turns):
+        for array in (self._num_parts, self._factors, *kept, *turns):
             if array is not None:
                 found.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
         if self.cut is not None:
@@ -255,7 +265,9 @@ class View:
         num_parts = np.clip(num_rows - before, 0, self._num_parts)
         return self._with(num_parts=num_parts)._of(np.flatnonzero(num_parts))
 
-    def windows(self, size_s: float, hop_s: float | None = None, *, partial: bool = False) -> "View":
+    def windows(
+        self, size_s: float, hop_s: float | None = None, *, partial: bool = False, content: Content | None = None
+    ) -> "View":
         """Return windows of the recordings as rows: a stream crops inside a window, or delivers all of it.
 
         A window starts at each multiple of the hop from which a full window fits; a recording shorter than that is
@@ -265,11 +277,16 @@ class View:
             size_s: Length of a window, in seconds.
             hop_s: From the start of one to the start of the next, in seconds; None: ``size_s``.
             partial: Add a last, shorter window for what the full ones leave over.
+            content: Keep only windows that hold this of their intervals: ``shardkit.content("speech", ratio=0.5)``.
+                The share is that of a full window, also where a recording is shorter. None: all windows.
 
         Raises:
-            InputError: A length is not positive, or the view is cut already.
+            InputError: A length is not positive, the view is cut already, or no interval has such a name.
         """
-        return self._cut(Windows(size_s, size_s if hop_s is None else hop_s, partial=partial))
+        windows = Windows(size_s, size_s if hop_s is None else hop_s, partial=partial)
+        view = self._cut(windows)
+        check_content(content)
+        return view if content is None else view._holding(content, windows)
 
     def draws(self, size_s: float, power: float = 0.5) -> "View":
         """Return long recordings as several rows, so that a pass draws from them more than once.
@@ -352,7 +369,7 @@ class View:
             raise InputError(f"each: no row has a value in column {column!r}")
         order = np.lexsort((values.rows, values.codes))
         ends = np.flatnonzero(np.diff(values.codes[order], append=-1)) + 1
-        return View(self.catalog, self.rows, cut=self.cut, num_parts=self._num_parts, turns=(values.rows[order], ends))
+        return self._with(turns=(values.rows[order], ends))
 
     def _mass(self) -> NDArray[np.float64]:
         """Return how many rows of a pass each recording is, (recording,)."""
@@ -373,6 +390,26 @@ class View:
         frames, rates = audio.frames[self.rows], np.maximum(audio.sample_rate[self.rows], 1)
         return self._with(cut=cut, num_parts=cut.num_parts(frames, rates))
 
+    def _holding(self, content: Content, windows: Windows) -> "View":
+        """Return only the windows that hold some content, of the recordings that have such windows."""
+        known = self.manifest.interval_names
+        for name in content.of:
+            if name not in known:
+                raise InputError(
+                    f"{self.catalog.location}: no interval is called {name!r}; there is {', '.join(known) or 'none'}"
+                )
+        events, recordings = IntervalRows(self.catalog, content.of or known).of_rows(self.rows)
+        audio = self.catalog.fields[PRIMARY]
+        kept = kept_windows(
+            windows,
+            content,
+            frames=audio.frames[self.rows],
+            sample_rate=np.maximum(audio.sample_rate[self.rows], 1),
+            events=events,
+            recordings=recordings,
+        )
+        return self._with(kept=kept, num_parts=kept.num_parts)._of(np.flatnonzero(kept.num_runs))
+
     def _repeated(self, times: NDArray[np.float64]) -> "View":
         before = 1.0 if self._factors is None else self._factors / UNIT
         factors = np.rint(np.clip(before * times, 1 / UNIT, MAX_FACTOR) * UNIT).astype(np.int64)
@@ -384,13 +421,14 @@ class View:
             self.catalog,
             self.rows[index],
             cut=self.cut,
+            kept=None if self.kept is None else self.kept.take(index),
             num_parts=None if self._num_parts is None else self._num_parts[index],
             factors=None if self._factors is None else self._factors[index],
         )
 
     def _with(self, **changed: Any) -> "View":
-        kept = {"cut": self.cut, "num_parts": self._num_parts, "factors": self._factors}
-        return View(self.catalog, self.rows, **(kept | changed))
+        unchanged = {"cut": self.cut, "kept": self.kept, "num_parts": self._num_parts, "factors": self._factors}
+        return View(self.catalog, self.rows, **(unchanged | changed))
 
     @cached_property
     def _selected(self) -> NDArray[np.bool_]:

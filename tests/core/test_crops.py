@@ -17,7 +17,7 @@ from shardkit.core.salient import SalientCrop, window_lufs
 RATES = st.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
 CHANCES = st.floats(0.0, 1.0, exclude_max=True)
 DURATIONS = st.floats(0.02, 3.0) | st.sampled_from([0.1, 0.25, 0.4, 1.0, 2.0])
-SEARCHES = st.sampled_from(["uniform", "early", "loudest", "energy"])
+SEARCHES = st.sampled_from(["uniform", "bias_early", "early", "loudest", "energy"])
 CROPS = st.one_of(
     st.builds(RandomCrop, DURATIONS),
     st.builds(CenterCrop, DURATIONS),
@@ -140,6 +140,30 @@ def test_each_passing_window_is_as_likely():
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
+def test_a_bias_to_early_windows_is_that_of_eight_ever_earlier_tries():
+    recording = track(*[-70.0] * 12, *[-20.0] * 10, *[-70.0] * 10, *[-20.0] * 20)
+    crop = SalientCrop(0.4, floor_lufs=-25.0, search="bias_early")
+    found = [crop.place(recording, chance)[0] for chance in uniform(1, np.arange(20_000), "crop")]
+    levels = dict(windows_of(recording, 0.4))
+    chances, left = dict.fromkeys(levels, 0.0), 1.0
+    for attempt in range(8):
+        alpha = attempt / 7
+        latest = (1 - alpha) * max(levels) + alpha * min(max(levels), 0.4 * RATE)
+        within = [start for start in levels if start <= latest + 1e-6]
+        loud = [start for start in within if levels[start] >= -25.0]
+        for start in loud:
+            chances[start] += left / len(within)
+        left *= 1 - len(loud) / len(within)
+    passing = [start for start, level in levels.items() if level >= -25.0]
+    early = [start for start in passing if start < passing[0] + 0.4 * RATE]
+    for start in early:
+        chances[start] += left / len(early)
+    likely = [start for start in levels if chances[start]]
+    counts = [found.count(start) for start in likely]
+    assert sum(counts) == len(found)
+    assert stats.chisquare(counts, [len(found) * chances[start] for start in likely]).pvalue > 1e-3
+
+
 def test_windows_are_weighted_by_energy():
     recording = track(-20.0, -10.0)
     found = SalientCrop(0.1, search="energy").candidates(recording)
@@ -212,7 +236,7 @@ def test_a_duration_is_a_positive_number(policy, duration_s):
     [
         ({"floor_lufs": float("-inf")}, "finite level"),
         ({"floor_lufs": "-40"}, "finite level"),
-        ({"search": "late"}, "choose uniform, early, loudest or energy"),
+        ({"search": "late"}, "choose uniform, bias_early, early, loudest or energy"),
         ({"fallback": "drop"}, "choose keep, skip or raise"),
     ],
 )

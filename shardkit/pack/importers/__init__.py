@@ -22,6 +22,7 @@ KINDS: Final = {
     "spg": "shardkit.pack.importers.spg:spg",
     "audioset": "shardkit.pack.importers.audioset:audioset",
     "groups": "shardkit.pack.importers.groups:groups",
+    "stems": "shardkit.pack.importers.stems:stems",
 }
 
 

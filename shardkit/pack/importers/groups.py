@@ -3,24 +3,33 @@
 train/AudioDataBalancedSource.sources:       this line may be left out; where there are several, section= names one
   speech: [/data/daps/train, ~/vctk]         recordings of every folder, at any depth
   music:
-    - $DATA/jamendo/*                        each folder that the pattern names
+    - $DATA/jamendo/*                        each folder that the pattern names, or each file: ~/takes/**/*.flac
 """
 
 import glob
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
 from shardkit.core.errors import InputError
+from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.pack.cells import key_of_path, shown
 from shardkit.pack.importers.contract import File, Imported, Recording, Request
-from shardkit.pack.inputs import AUDIO_EXTENSIONS
+from shardkit.pack.inputs import why_not_packed
 from shardkit.pack.manifests import read_text
 from shardkit.pack.places import placed
+from shardkit.storage.environment import expanded_path
 from shardkit.storage.location import Location, locate
 from shardkit.storage.store import StoredFile, list_files
+
+
+class _Place(NamedTuple):
+    """A folder, and which files below it by their paths from there; None: all."""
+
+    folder: Location
+    paths: frozenset[str] | None = None
 
 
 def groups(request: Request, *, section: str | None = None) -> Imported:
@@ -34,26 +43,29 @@ def groups(request: Request, *, section: str | None = None) -> Imported:
         InputError: Not such a YAML, a folder that is not there or has no recordings, or one recording twice in a group.
     """
     recordings: list[Recording] = []
-    hidden: list[tuple[str, str, str]] = []
+    unpacked: list[tuple[str, str, str]] = []
     with placed(str(request.source)):
         found = _groups(request.source, section)
         for group, references in found.items():
-            folders = [folder for reference in references for folder in _folders(request.files.root, reference)]
+            places = [place for reference in references for place in _places(request.files.root, reference)]
+            folders = [place.folder for place in places]
             seen: dict[str, str] = {}
-            for folder, name in zip(folders, _names(folders), strict=True):
-                for file in _files(group, folder):
-                    if _is_hidden(file):
-                        hidden.append((str(folder / file.name), str(folder), "a hidden file"))
+            for place, name in zip(places, _names(folders), strict=True):
+                folder = place.folder
+                for file in _files(group, place):
+                    reason = why_not_packed(file.name)
+                    if reason is not None:
+                        unpacked.append((str(folder / file.name), str(folder), reason))
                         continue
                     recordings.append(_recording(group, folder, name, file, f"{request.source}: group {group!r}"))
                     _check_once(group, str(folder / file.name), str(folder), seen)
-    return Imported(recordings=recordings, unpacked=hidden)
+    return Imported(recordings=recordings, unpacked=unpacked)
 
 
 def _groups(source: Location, section: str | None) -> dict[str, list[str]]:
     """Return the folders of each group, as they are written."""
     try:
-        content = yaml.safe_load(read_text(source))
+        content = yaml.load(read_text(source), _Loader)  # noqa: S506  (a SafeLoader)
     except yaml.YAMLError as err:
         raise InputError(f"not YAML: {' '.join(str(err).split())}") from err
     sections = {name: part for name, part in content.items() if isinstance(part, Mapping)} if _is_map(content) else {}
@@ -65,6 +77,19 @@ def _groups(source: Location, section: str | None) -> dict[str, list[str]]:
     if not _is_map(chosen):
         raise InputError(f"holds {shown(chosen)}; names of groups, each with a list of folders, are needed")
     return {str(name): _listed(name, folders) for name, folders in chosen.items()}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which nothing is named twice; of two groups of one name, PyYAML keeps the second."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """See ``yaml``."""
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                line = node.value[number][0].start_mark.line + 1
+                raise InputError(f"line {line}: {name!r} is there twice; rename one, or make them one group")
+        return super().construct_mapping(node, deep)
 
 
 def _is_map(content: Any) -> bool:
@@ -80,34 +105,40 @@ def _listed(group: Any, folders: Any) -> list[str]:
     return listed
 
 
-def _folders(root: Location, reference: str) -> Iterator[Location]:
-    """Yield the folders that a reference names, sorted: several where it is a pattern."""
-    path = os.path.expanduser(os.path.expandvars(reference))  # noqa: PTH111  (a URL is no Path)
+def _places(root: Location, reference: str) -> Iterator[_Place]:
+    """Yield the folders that a reference names, sorted: several, or some files of one, where it is a pattern."""
+    path = expanded_path(reference)
     if "://" in path:
-        yield locate(path, root.options)
+        yield _Place(locate(path, root.options))
         return
     whole = locate(path) if path.startswith("/") or not root.is_local else root / path
     if not (whole.is_local and glob.has_magic(path)) or whole.local_path.is_dir():
-        yield whole
+        yield _Place(whole)
         return
-    matches = sorted(match for match in glob.glob(str(whole)) if os.path.isdir(match))  # noqa: PTH112, PTH207
-    if not matches:
-        raise InputError(f"no folder is named by {reference!r} ({whole}); mend it, or take it out")
-    yield from map(locate, matches)
+    folders: list[Path] = []
+    files: list[Path] = []
+    for match in map(Path, sorted(glob.glob(str(whole), recursive=True))):  # noqa: PTH207  (Path's follows no links)
+        if not any(folder in match.parents for folder in folders):
+            (folders if match.is_dir() else files).append(match)
+    if not folders and not files:
+        raise InputError(f"no folder is named by {reference!r}, and no file ({whole}); mend it, or take it out")
+    yield from (_Place(locate(folder)) for folder in folders)
+    if files:
+        fixed = next(parent for parent in whole.local_path.parents if not glob.has_magic(str(parent)))
+        yield _Place(locate(fixed), frozenset(file.relative_to(fixed).as_posix() for file in files))
 
 
-def _files(group: str, folder: Location) -> list[StoredFile]:
-    """Return the recordings below a folder, sorted, whatever the case of their extensions."""
+def _files(group: str, place: _Place) -> list[StoredFile]:
+    """Return the files of a place, sorted; some of them are recordings."""
+    folder = place.folder
     if folder.is_local and not folder.local_path.is_dir():
-        raise InputError(f"group {group!r}: there is no folder {folder}; mend it, or set the variable in it")
-    files = list_files(folder, AUDIO_EXTENSIONS)
-    if all(map(_is_hidden, files)):
+        raise InputError(f"group {group!r}: there is no folder {folder}; mend it, or take it out")
+    files = [file for file in list_files(folder) if place.paths is None or file.name in place.paths]
+    if any(file.name == MANIFEST_NAME for file in files):
+        raise InputError(f"group {group!r}: {folder} is packed already; name it among the sources of a stream")
+    if all(why_not_packed(file.name) for file in files):
         raise InputError(f"group {group!r}: no recordings below {folder}; mend it, or take it out")
     return files
-
-
-def _is_hidden(file: StoredFile) -> bool:
-    return file.name.rpartition("/")[2].startswith(".")
 
 
 def _names(folders: list[Location]) -> list[str]:

@@ -118,7 +118,7 @@ def test_options_are_checked(wood, packed, options, message) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("audioste", "no such kind; choose labels, pairs, framed, spg, audioset, groups, or name a function"),
+        ("audioste", "no such kind; choose labels, pairs, framed, spg, audioset, groups, stems, or name a function"),
         ("no_such_module:f", "can't import 'no_such_module'"),
         (":f", "can't import ''"),
         ("json:no_such", "'json' has no function 'no_such'"),

@@ -65,7 +65,7 @@ def test_groups_are_sources_of_a_stream(disks, packed) -> None:
     ("text", "message"),
     [
         ("speech: [nowhere]", "group 'speech': there is no folder .*nowhere"),
-        ("speech: [$NO_SUCH/x]", r"there is no folder .*\$NO_SUCH/x"),
+        ("speech: [$NO_SUCH/x]", r"\$NO_SUCH/x': the environment has no variable 'NO_SUCH'"),
         ("speech: [empty]", "group 'speech': no recordings below .*empty"),
         ("speech: []", "group 'speech' has no folders"),
         ("speech: [none*]", r"no folder is named by 'none\*'"),
@@ -73,12 +73,18 @@ def test_groups_are_sources_of_a_stream(disks, packed) -> None:
         ("speech: [vctk, vctk/train]", "lies in .*vctk and in .*vctk/train"),
         ("[a, b]", r"holds \['a', 'b'\]; names of groups"),
         ("", "holds None; names of groups"),
+        ("x: [vctk]\nx: [wild1]", "line 2: 'x' is there twice"),
+        ("~nobody-of-this-name: []\nx: [~nobody-of-this-name/x]", "has no folders"),
+        ("x: [~nobody-of-this-name/x]", "no home folder of that user"),
+        ("x: [shards]", "shards is packed already; name it among the sources of a stream"),
         ("a: [", "groups.yaml: not YAML"),
         ("a: {x: [vctk]}\nb: {x: [vctk]}", "choose one of a, b with --from-option section=NAME"),
     ],
 )
 def test_what_names_no_recordings_is_refused(disks, packed, text, message) -> None:
     (disks / "empty").mkdir()
+    (disks / "shards").mkdir()
+    (disks / "shards" / "shardkit.json").write_text("{}")
     (disks / "groups.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
         packed(disks / "groups.yaml", "groups")
@@ -90,3 +96,27 @@ def test_one_of_several_sections(disks, packed) -> None:
     assert list(dataset.keys()) == ["x/wild1/wren"]
     with pytest.raises(InputError, match="no section 'test'; it has train, val"):
         packed(disks / "groups.yaml", "groups", importer_options={"section": "test"}, output="other")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "keys"),
+    [
+        ("vctk/*/*.wav", ["x/vctk/train/b"]),
+        ("w*/*.wav", ["x/{root}/wild1/wren", "x/{root}/wild2/owl"]),
+        ("voices/**/*.flac", ["x/voices/daps/train/deep/a"]),
+        ("voices/**", ["x/voices/daps/train/b", "x/voices/daps/train/deep/a"]),
+        ("wild[!1]", ["x/wild2/owl"]),
+    ],
+)
+def test_patterns_of_folders_and_of_files(disks, packed, pattern, keys) -> None:
+    (disks / "groups.yaml").write_text(f"x: ['{pattern}']")
+    dataset, _ = packed(disks / "groups.yaml", "groups", shuffle=False)
+    assert list(dataset.keys()) == [key.format(root=disks.name) for key in keys]
+
+
+def test_files_that_are_no_recordings_are_told(disks, packed) -> None:
+    (disks / "wild1" / "notes.txt").write_text("")
+    _, summary = packed(disks / "groups.yaml", "groups")
+    reasons = {line.path: line.reason for line in summary.unpacked}
+    assert reasons[str(disks / "wild1" / "notes.txt")] == "not an audio file by its extension"
+    assert len(reasons) == 2

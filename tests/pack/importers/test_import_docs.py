@@ -24,6 +24,7 @@ AUDIO = {
     "spgdataset": ["in/a.wav", "in/b.wav"],
     "AudioSet": ["audio/part00/Y--PJHxphWEs.wav"],
     "Groups of folders": ["vctk/p1/a.wav", "daps/train/b.wav", "jamendo/c.WAV"],
+    "Multi-track folders": ["tracks/song 1/mixture.wav", "tracks/song 1/vocals.wav", "tracks/song 2/mixture.wav"],
     "Your own": ["audio/x1.wav"],
 }
 
