@@ -1,12 +1,13 @@
 """The recipes of docs/recipes.md: their formulas, their ranks, and that they learn."""
 
-import csv
 import importlib.util
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -22,12 +23,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import shardkit as sk
 from shardkit.nn import LEAF, SincNet
-from shardkit.pack.inputs import InputOptions
-from shardkit.pack.options import PackOptions
-from shardkit.pack.run import pack
-from shardkit.storage.location import locate
+from shardkit.train import Loader
 
 ROOT = Path(__file__).resolve().parents[2]
+TEXT = ROOT.joinpath("docs", "recipes.md").read_text()
 TORCHRUN = "-m torch.distributed.run --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0 --local-addr"
 SHORT = ["--crop-s", "0.4", "--global-batch", "32", "--every", "1"]  # for the digits, which take 0.4 s
 
@@ -46,26 +45,21 @@ SUPERVISED, CONTRASTIVE = example("train_supervised"), example("train_contrastiv
 
 @pytest.fixture(scope="module")
 def packed(data_dir, tmp_path_factory):
-    """Datasets of every third digit: of one label each, and of a digit and a speaker."""
+    """Datasets of every third take of the digits, packed as the page says, by the targets they are for."""
     folder = tmp_path_factory.mktemp("digits")
-    manifest = folder / "list.csv"
-    with manifest.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["files", "labels", "digit", "split"])
-        for path in sorted((data_dir / "digits").glob("*.wav")):
-            digit, speaker, take = path.stem.split("_")
-            if int(take) % 3 == 0:
-                writer.writerow([path.name, f"{digit},{speaker}", digit, "test" if int(take) < 5 else "train"])
-    for label, separator in (("digit", None), ("labels", ",")):
-        inputs = InputOptions(
-            root=locate(data_dir / "digits"),
-            path_column="files",
-            label=label,
-            label_separator=separator,
-            split_column="split",
-        )
-        pack(locate(manifest), locate(folder / label), inputs=inputs, options=PackOptions(workers=1))
-    return {"multiclass": folder / "digit", "multilabel": folder / "labels"}
+    (folder / "recordings").mkdir()
+    for path in sorted((data_dir / "digits").glob("*.wav")):
+        if int(path.stem.split("_")[2]) % 3 == 0:
+            (folder / "recordings" / path.name).symlink_to(path.resolve())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+        exec(code, {})  # noqa: S102  our own documentation
+        (lines,) = re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL)
+        for line in lines.splitlines():
+            command = [sys.executable, "-m", *shlex.split(line)]
+            subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    return {"multiclass": folder / "shards" / "digits", "multilabel": folder / "shards" / "tags"}
 
 
 @pytest.fixture(autouse=True)
@@ -267,3 +261,32 @@ def test_a_checkpoint_of_something_else_is_refused(packed, tmp_path):
     run(SUPERVISED, *options)
     with pytest.raises(SystemExit, match=r"net.pt is of .*'test_resnet'.*'test_convnext'.*name another"):
         run(SUPERVISED, *options, "--backbone", "test_convnext")
+
+
+def test_pairs_are_two_crops_also_of_recordings_that_are_evaluated(packed):
+    view = sk.open(packed["multiclass"], split="test").where("duration_s > 0.5")
+    (batch, *_) = sk.Stream(view, crop=sk.RandomCrop(0.3), views=2, batch_size=32, passes=1)
+    assert batch.keys[0::2] == batch.keys[1::2]
+    assert (batch.starts[0::2] != batch.starts[1::2]).mean() > 0.9
+
+
+def test_the_second_crop_of_a_pair_is_changed_and_the_first_is_not(packed):
+    stream = sk.Stream(sk.open(packed["multiclass"], split="train"), crop=sk.RandomCrop(0.4), views=2, batch_size=8)
+    (batch,) = islice(Loader(stream, device="cpu"), 1)
+    pairs = CONTRASTIVE.Pairs(stream.sample_rate)
+    plain, found = pairs.log_mel(batch.audio), pairs(batch).features
+    assert torch.equal(found[0::2], plain[0::2])
+    assert not any(torch.equal(row, other) for row, other in zip(found[1::2], plain[1::2], strict=True))
+
+
+def test_the_commands_of_the_page_are_what_the_examples_take():
+    commands = re.findall(r"examples/(train_\w+)\.py (.*)$", TEXT.split("## What a minute gave")[0], re.MULTILINE)
+    assert {name for name, _ in commands} == {"train_supervised", "train_contrastive"}
+    for name, options in commands:
+        {"train_supervised": SUPERVISED, "train_contrastive": CONTRASTIVE}[name].parser().parse_args(options.split())
+
+
+def test_the_tests_that_the_page_names_are_there():
+    named = set(re.findall(r"`(tests/\S+)`", TEXT))
+    assert len(named) > 5
+    assert all((ROOT / path).is_file() for path in named)
