@@ -159,7 +159,7 @@ def test_a_rank_alone_would_have_fewer_negatives():
 
 @pytest.mark.parametrize("objective", ["cola", "simclr"])
 def test_what_is_learned_without_labels_tells_digits_apart(packed, capsys, objective):
-    run(CONTRASTIVE, packed["multiclass"], "--objective", objective, *SHORT, "--steps", 40, "--probe-crop-s", 0.6)
+    run(CONTRASTIVE, packed["multiclass"], "--objective", objective, *SHORT, "--steps", 30, "--probe-crop-s", 0.6)
     printed = capsys.readouterr().out
     untrained, trained = (float(share) for share in re.findall(r"linear probe ([\d.]+)%", printed))
     found = losses(printed)
@@ -206,7 +206,7 @@ def test_clips_of_one_label_are_learned(packed, capsys):
 @pytest.mark.parametrize("frontend", ["leaf", "sincnet"])
 def test_clips_of_several_labels_are_learned_with_a_frontend_that_learns_too(packed, tmp_path, capsys, frontend):
     options = ["--frontend", frontend, "--targets", "multilabel", *SHORT, "--crop-s", 0.6, "--lr", 3e-2]
-    found = run(SUPERVISED, packed["multilabel"], *options, "--steps", 25, "--checkpoint", tmp_path / "net.pt")
+    found = run(SUPERVISED, packed["multilabel"], *options, "--steps", 20, "--checkpoint", tmp_path / "net.pt")
     loss = losses(capsys.readouterr().out)
     assert np.mean(loss[-5:]) < np.mean(loss[:5]) - 0.1
     assert found["classes"] == 16
