@@ -125,7 +125,7 @@ class Pairs(nn.Module):
 def log_mel(sample_rate: int) -> LogMel:
     """Return audax's log-mels at any rate, each clip of mean 0: 64 bands, windows of 25 ms each 10 ms, from 60 Hz.
 
-    The level of a clip shifts its logarithms and is taken off with their mean, so nothing is left of it to normalise.
+    The level of a clip shifts its logarithms, but for those at the floor (padding), and is taken off with their mean.
     """
     window = sample_rate // 40
     return LogMel(
