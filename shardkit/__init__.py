@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from shardkit.core.events import EventCrop
+    from shardkit.core.mining import Mining
     from shardkit.core.salient import SalientCrop
     from shardkit.core.shuffle import Shuffle
     from shardkit.stream.batch import Batch
@@ -47,6 +48,7 @@ _HOMES = {
         "StorageError",
     ),
     "shardkit.core.events": ("EventCrop",),
+    "shardkit.core.mining": ("Mining",),
     "shardkit.core.salient": ("SalientCrop",),
     "shardkit.core.shuffle": ("Shuffle",),
     "shardkit.stream.batch": ("Batch",),
@@ -69,6 +71,7 @@ __all__ = [
     "FormatError",
     "InputError",
     "Interval",
+    "Mining",
     "NotFoundError",
     "RandomCrop",
     "SalientCrop",

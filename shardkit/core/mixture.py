@@ -1,10 +1,19 @@
-"""Which source owns which position: weights become slots of a period, and the slots are spread by a lattice.
+"""Which source owns which position: shares become slots of a period, and the slots are spread by a lattice.
 
 A period has SLOTS = LANES · DEPTH positions. Each source gets its share of them by largest remainder, so a weight has
 a resolution of 1/4096, and the mix that a stream keeps for ever is that of the slots. With the slots sorted by
 source, position i takes entry i · STEP mod SLOTS. STEP / SLOTS is near the golden section, whose multiples are spread
 more evenly than those of any other number: each contiguous run of positions has nearly the exact mix. So has each
 lane, and each residue class mod a power of two (the positions of one rank), because those are lattices again.
+
+A batch of fixed composition is a period too: one of as many slots as the batch has samples, with counts for shares
+and each slot a lane of its own.
+
+    composition {a: 4, b: 2, c: 2}     sorted a a a a b b c c   step 5 of 8   ─►   a b a c b a c a   each batch alike
+
+A step prime to the period takes the positions g ≡ r (mod R), for any R that divides the period, to the places of one
+residue class mod R of the sorted list, and of a run of m places each class has ⌊m / R⌋ or ⌈m / R⌉. So each of R ranks
+has its exact share of a source wherever R divides its count, and else is within one of it; no step is better.
 
 Source: Balinski and Young (1982), "Fair representation", chapter 3 (largest remainder); Niederreiter (1992), "Random
 number generation and quasi-Monte Carlo methods", section 3.1 (the discrepancy of multiples of the golden section).
@@ -32,7 +41,7 @@ class Mixture:
     """The slots of one period.
 
     Attributes:
-        shares: Slots of each source, (source,); their sum is SLOTS.
+        shares: Slots of each source, (source,); their sum is the period.
         slot_source: Source of each slot, (slot,).
         slot_prior: How many earlier slots of the same lane have the same source, (slot,).
         lane_slots: Slots of each source in each lane, (lane, source).
@@ -43,47 +52,56 @@ class Mixture:
     slot_prior: NDArray[np.int64]
     lane_slots: NDArray[np.int64]
 
+    @property
+    def period(self) -> int:
+        """Slots of a period."""
+        return len(self.slot_source)
 
-def mix(names: Sequence[str], weights: Mapping[str, float] | Sequence[float]) -> Mixture:
-    """Return the mixture of the named sources.
+    @property
+    def num_lanes(self) -> int:
+        """Lanes; a position g lies in lane g mod num_lanes."""
+        return len(self.lane_slots)
+
+
+def spread(shares: NDArray[np.int64], *, num_lanes: int) -> Mixture:
+    """Return the mixture in which each source has so many slots of a period.
 
     Args:
-        names: Names of the sources, in the order that breaks ties.
-        weights: A weight for each source, by name or in order; only their ratios matter, and zero is allowed.
+        shares: Slots of each source, (source,); their sum is the period.
+        num_lanes: Lanes; they divide the period.
 
     Returns:
         The slots, as read-only tables.
-
-    Raises:
-        InputError: The weights do not fit the names, or can't be apportioned; see ``apportion``.
     """
-    shares = apportion(names, weights_in_order(names, weights))
-    lattice = np.arange(SLOTS, dtype=np.int64) * STEP % SLOTS
-    slot_source = np.repeat(np.arange(len(names), dtype=np.int64), shares)[lattice]
-    slot_prior, lane_slots = _count_in_lanes(slot_source, len(names))
+    period = int(shares.sum())
+    lattice = np.arange(period, dtype=np.int64) * _step(period) % period
+    slot_source = np.repeat(np.arange(len(shares), dtype=np.int64), shares)[lattice]
+    slot_prior, lane_slots = _count_in_lanes(slot_source, len(shares), num_lanes)
     for table in (shares, slot_source, slot_prior, lane_slots):
         table.setflags(write=False)
     return Mixture(shares=shares, slot_source=slot_source, slot_prior=slot_prior, lane_slots=lane_slots)
 
 
-def weights_in_order(names: Sequence[str], weights: Mapping[str, float] | Sequence[float]) -> tuple[float, ...]:
-    """Return the weights in the order of the names.
+def weights_in_order(
+    names: Sequence[str], weights: Mapping[str, float] | Sequence[float], *, what: str = "weight"
+) -> tuple[float, ...]:
+    """Return the weights, or whatever is said to be one, in the order of the names.
 
     Raises:
         InputError: A weight names no source, or a source has no weight.
     """
     if not isinstance(weights, Mapping):
         if len(weights) != len(names):
-            raise InputError(f"{len(weights)} weights for {len(names)} sources ({_listed(names)}); give one each")
+            raise InputError(f"{len(weights)} {what}s for {len(names)} sources ({_listed(names)}); give one each")
         return tuple(weights)
     for name in weights:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ";"
-            raise InputError(f"the weight {name!r} names no source{hint} The sources are {_listed(names)}")
+            raise InputError(f"the {what} {name!r} names no source{hint} The sources are {_listed(names)}")
     missing = [name for name in names if name not in weights]
     if missing:
-        raise InputError(f"no weight for {_listed(missing)}; give every source one (0 leaves it out)")
+        raise InputError(f"no {what} for {_listed(missing)}; give every source one (0 leaves it out)")
     return tuple(weights[name] for name in names)
 
 
@@ -157,16 +175,25 @@ def _smallest_working(weights: Sequence[float], index: int) -> float:
     return float(math.ceil(enough / digits) * digits)
 
 
-def _count_in_lanes(slot_source: NDArray[np.int64], num_sources: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _step(period: int) -> int:
+    """Return the number nearest to period / golden ratio that is prime to the period; of SLOTS that is STEP."""
+    golden = period * (math.sqrt(5) - 1) / 2
+    near = sorted(range(max(1, int(golden) - 64), int(golden) + 65), key=lambda step: abs(step - golden))
+    return next(step for step in near if math.gcd(step, period) == 1)
+
+
+def _count_in_lanes(
+    slot_source: NDArray[np.int64], num_sources: int, num_lanes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return slot_prior and lane_slots: slots grouped by (lane, source), each ranked within its group."""
-    slots = np.arange(SLOTS, dtype=np.int64)
-    group = slots % LANES * num_sources + slot_source
+    slots = np.arange(len(slot_source), dtype=np.int64)
+    group = slots % num_lanes * num_sources + slot_source
     order = np.argsort(group, kind="stable")  # within a group, in the order of the period
     first = np.searchsorted(group[order], group[order])
-    prior = np.empty(SLOTS, dtype=np.int64)
+    prior = np.empty(len(slots), dtype=np.int64)
     prior[order] = slots - first
-    counts = np.bincount(group, minlength=LANES * num_sources).astype(np.int64)
-    return prior, counts.reshape(LANES, num_sources)
+    counts = np.bincount(group, minlength=num_lanes * num_sources).astype(np.int64)
+    return prior, counts.reshape(num_lanes, num_sources)
 
 
 def _listed(names: Sequence[str]) -> str:

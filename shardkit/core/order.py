@@ -11,7 +11,8 @@ c itself is closed form: ⌊g / SLOTS⌋ · (slots of s in the lane) + (those be
 row of its segment once a pass, all lanes together visit each row of the source once, and no step depends on g's size,
 on other positions or on who asks. A source of less than MIN_SEGMENT rows a lane is not cut: c then counts its draws
 in all lanes, which walk through its passes together, and a shuffle by blocks is a full one for it. Where weights
-change on the way, stages.py says what goes on.
+change on the way, stages.py says what goes on. Where batches have a fixed composition, a period is a batch, and each of
+its samples a lane: all this with the samples of a batch in place of SLOTS and LANES.
 
 Everything here is exact int64 arithmetic; the tests freeze the result (tests/core/golden_order.json).
 """
@@ -26,10 +27,10 @@ from numpy.typing import NDArray
 
 from shardkit.core.distinct import distinct
 from shardkit.core.errors import InputError
-from shardkit.core.mixture import LANES, SLOTS, Mixture, apportion
+from shardkit.core.mixture import LANES, Mixture, apportion
 from shardkit.core.random import check_seed, hash64, hash_int, key_of, uniform
 from shardkit.core.shuffle import Shuffle
-from shardkit.core.stages import SLOT_SHIFT, SourceRows, Stage, StageSequence, StageTables
+from shardkit.core.stages import SourceRows, Stage, StageSequence, StageTables
 
 # Part of a stream's fingerprint: raised whenever any stream's sequence changes (an ORDER entry in the changelog).
 ORDER_VERSION = 2
@@ -82,9 +83,12 @@ class MixedOrder:
         seed: Any integer in [0, 2^63).
         shuffle: How the rows of a pass are permuted.
         stages: The shares of the sources from certain positions on; None: those of the sources' weights, always.
+        batch: Samples of a batch of fixed composition: the shares of ``stages`` are then counts that add up to it.
+            None: they are slots.
 
     Raises:
-        InputError: A source is empty or named twice, the weights can't be apportioned, or the seed is out of range.
+        InputError: A source is empty or named twice, the weights can't be apportioned, counts do not add up, or the
+            seed is out of range.
     """
 
     sources: Sequence[SourceRows]
@@ -92,6 +96,8 @@ class MixedOrder:
     seed: int
     shuffle: Shuffle = field(default_factory=Shuffle)
     stages: Sequence[Stage] | None = None
+    batch: int | None = None
+    _steady: NDArray[np.bool_] = field(init=False, repr=False)
     _sequence: StageSequence = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -102,7 +108,9 @@ class MixedOrder:
             shares = apportion(names, [source.weight for source in self.sources])
             stages = [Stage(0, tuple(shares.tolist()))]
         object.__setattr__(self, "stages", tuple(stages))
-        object.__setattr__(self, "_sequence", StageSequence(self.sources, stages, seed=check_seed(self.seed)))
+        object.__setattr__(self, "_steady", np.array([source.steady for source in self.sources]))
+        sequence = StageSequence(self.sources, stages, seed=check_seed(self.seed), batch=self.batch)
+        object.__setattr__(self, "_sequence", sequence)
 
     @property
     def mixture(self) -> Mixture:
@@ -127,10 +135,12 @@ class MixedOrder:
         """Return the positions whose rows lie near this one's: of the same window of the same pass, in one group."""
         number = int(self._sequence.number_at(position))
         tables = self._sequence.tables(number)
-        period, slot = divmod(position + tables.phase, SLOTS)
+        period, slot = divmod(position + tables.phase, tables.mixture.period)
         count = period * int(tables.per_period[slot]) + int(tables.prior[slot] - tables.before[slot])
         fresh = count - int(tables.left_length[slot])
-        if fresh < 0 or self._shuffle_of(bool(tables.small[tables.source[slot]])).kind == "full":
+        source = tables.source[slot]
+        alone = self._steady[source] or self._shuffle_of(bool(tables.small[source])).kind == "full"
+        if fresh < 0 or alone:
             return np.array([position])
         number_of_pass, offset = divmod(fresh, int(tables.segment_length[slot]))
         start = int(tables.segment_start[slot])
@@ -143,8 +153,17 @@ class MixedOrder:
         count -= start + offset  # of place 0 of the pass
         counts = np.arange(count + first, count + last, dtype=np.int64) + tables.before[slot]
         periods, place = np.divmod(counts, tables.per_period[slot])
-        positions = periods * SLOTS + tables.group_slots(slot)[place] - tables.phase
+        positions = periods * tables.mixture.period + tables.group_slots(slot)[place] - tables.phase
         return np.asarray(positions[(positions >= tables.start) & (positions < self._sequence.stop(number))])
+
+    def num_drawn(self, source: int, positions: _Ints) -> _Ints:
+        """Return how many draws of a source come before each of some positions, (draw,)."""
+        number = self._sequence.number_at(positions)
+        found = np.zeros(len(positions), dtype=np.int64)
+        for index in distinct(number):
+            mine = number == index
+            found[mine] = self._sequence.tables(index).num_drawn(source, positions[mine])
+        return found
 
     def _draw(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
         if len(self._sequence.starts) == 1:
@@ -158,9 +177,10 @@ class MixedOrder:
 
     def _draw_in_stage(self, tables: StageTables, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
         shifted = positions + tables.phase
-        slot = shifted & (SLOTS - 1)
+        periods = shifted // tables.mixture.period
+        slot = shifted - periods * tables.mixture.period
         sources = tables.source[slot]
-        count = (shifted >> SLOT_SHIFT) * tables.per_period[slot] + tables.prior[slot] - tables.before[slot]
+        count = periods * tables.per_period[slot] + tables.prior[slot] - tables.before[slot]
         fresh = count - tables.left_length[slot]
         passes, offset = np.divmod(fresh, tables.segment_length[slot])
         passes += tables.first_pass[slot]
@@ -178,6 +198,8 @@ class MixedOrder:
             if len(mine):
                 shuffle = self._shuffle_of(of_small)
                 rows[mine] = shuffle.rows(offset[mine], num_rows=num_rows[mine], keys=keys[mine])
+        if self._steady.any():
+            rows = np.where(self._steady[sources], offset, rows)
         return sources, passes, rows
 
     def _shuffle_of(self, small: bool) -> Shuffle:

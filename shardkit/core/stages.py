@@ -10,6 +10,9 @@ things go on as if nothing had happened, by tables that are computed once from t
 - The mixture. The slots of the new stage are shifted by that multiple of LANES, its phase, that best makes up for
   what each source is ahead or behind of its weight, so that the deviations of many stages do not add up.
 - The lane of a position: g mod LANES in every stage.
+
+Where batches have a fixed composition, all this holds with the samples of a batch for slots and for lanes; the phase
+is then zero, since a stage begins with a batch.
 """
 
 from collections.abc import Sequence
@@ -20,10 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
-from shardkit.core.mixture import LANES, SLOTS, Mixture, mix
+from shardkit.core.mixture import LANES, SLOTS, Mixture, spread
 from shardkit.core.random import hash64, key_of
-
-SLOT_SHIFT = SLOTS.bit_length() - 1
 
 # Rows of a segment, on the average over the lanes, that make it worth having: segments are whole rows, so lanes come
 # through theirs at rates that differ by one part in this many, and rows are drawn that much more or less often.
@@ -37,11 +38,15 @@ _Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRows:
-    """A source as the order sees it: a name, a number of rows and a weight."""
+    """A source as the order sees it: a name, a number of rows and a weight.
+
+    ``steady`` rows come in the same order in each pass, as they are numbered: what numbers them has shuffled them.
+    """
 
     name: str
     num_rows: int
     weight: float = 1.0
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Stage:
 
     Attributes:
         start: The first position.
-        shares: Slots of each source, (source,); their sum is SLOTS.
+        shares: Slots of each source, (source,); their sum is SLOTS, or the samples of a composed batch.
     """
 
     start: int
@@ -89,10 +94,10 @@ class Leftover:
 class StageTables:
     """Everything a draw of one stage needs to know about its slot, (slot,): one gather each instead of two.
 
-    A draw at position g is on slot (g + phase) mod SLOTS. Its *group* is its source's draws in its lane or, for a
+    A draw at position g is on slot (g + phase) mod period. Its *group* is its source's draws in its lane or, for a
     small source, in all lanes. It is draw number
 
-        (g + phase) // SLOTS * per_period + prior - before
+        (g + phase) // period * per_period + prior - before
 
     of its group in this stage. The first ``left_length`` of those walk through the group's piece of the leftover, the
     others through its segment of fresh passes.
@@ -114,13 +119,22 @@ class StageTables:
     key: NDArray[np.uint64]  # of (seed, source)
     small: NDArray[np.bool_]  # of each source, (source,)
     leftover: Leftover | None  # None: nothing is left over
+    drawn: _Ints  # of each source before the stage, (source,)
+
+    def num_drawn(self, source: int, positions: _Ints) -> _Ints:
+        """Return how many draws of a source come before some positions of this stage."""
+        mine = np.concatenate([[0], np.cumsum(self.source == source)])
+        periods, slots = np.divmod(np.append(positions, self.start) + self.phase, self.mixture.period)
+        counts = periods * mine[-1] + mine[slots]
+        return np.asarray(self.drawn[source] + counts[:-1] - counts[-1])
 
     def group_slots(self, slot: int) -> _Ints:
         """Return the slots of the same group as a slot, ascending."""
-        source = self.source[slot]
+        source, num_lanes = self.source[slot], self.mixture.num_lanes
         if self.small[source]:
             return np.flatnonzero(self.source == source)
-        return np.flatnonzero(self.source[slot % LANES :: LANES] == source) * LANES + slot % LANES
+        lane = slot % num_lanes
+        return np.flatnonzero(self.source[lane::num_lanes] == source) * num_lanes + lane
 
 
 class StageSequence:
@@ -130,15 +144,23 @@ class StageSequence:
         sources: The sources.
         stages: At least one; the first starts at 0, each other after the one before it.
         seed: Of the order.
+        batch: Samples of a batch, of which shares are counts; None: shares are slots.
 
     Raises:
-        InputError: The stages are not in order, or a stage's shares do not fit the sources.
+        InputError: The stages are not in order, a stage does not begin with a batch, or its shares do not add up.
     """
 
-    def __init__(self, sources: Sequence[SourceRows], stages: Sequence[Stage], *, seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[SourceRows], stages: Sequence[Stage], *, seed: int, batch: int | None = None
+    ) -> None:
         starts = [stage.start for stage in stages]
         if not starts or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
             raise InputError(f"stages start at {starts}; the first starts at 0 and each other after the one before it")
+        self._period, self._num_lanes = (SLOTS, LANES) if batch is None else (batch, batch)
+        for start in starts:
+            if batch is not None and start % batch:
+                near = f"{start // batch * batch} or {-(-start // batch) * batch}"
+                raise InputError(f"a composition from sample {start}, inside a batch of {batch}; choose {near}")
         self.starts = np.array(starts, dtype=np.int64)
         self._sources, self._stages, self._seed = sources, stages, seed
         self._made: dict[int, StageTables] = {}
@@ -174,9 +196,9 @@ class StageSequence:
         found = self._made.get(number)
         if found is None:
             stage = self._stages[number]
-            mixture = mix([source.name for source in self._sources], stage.shares)
-            if mixture.shares.tolist() != list(stage.shares):
-                raise InputError(f"the shares {list(stage.shares)} are not whole slots whose sum is {SLOTS}")
+            if sum(stage.shares) != self._period or len(stage.shares) != len(self._sources) or min(stage.shares) < 0:
+                raise InputError(f"the shares {list(stage.shares)} are not whole slots whose sum is {self._period}")
+            mixture = spread(np.array(stage.shares, dtype=np.int64), num_lanes=self._num_lanes)
             found = self._progress_at(number).tables(stage.start, mixture, self._sources, seed=self._seed)
             if len(self._made) >= _KEPT_TABLES:
                 self._made.pop(next(iter(self._made)))
@@ -192,7 +214,7 @@ class Progress:
         drawn: Draws of each source, (source,).
         left: Of each source with segments, what is unvisited of begun passes, (pass, start, stop) each.
         next_pass: The first pass that was not begun, (source,).
-        ahead: Draws of each source beyond its shares, times SLOTS, (source,).
+        ahead: Draws of each source beyond its shares, times the period, (source,).
     """
 
     drawn: _Ints
@@ -208,8 +230,8 @@ class Progress:
 
     def tables(self, start: int, mixture: Mixture, sources: Sequence[SourceRows], *, seed: int) -> StageTables:
         """Return the tables of a stage that begins here."""
-        source, lane = mixture.slot_source, np.arange(SLOTS) % LANES
-        num_rows, small = _sizes(sources)
+        source, lane = mixture.slot_source, np.arange(mixture.period) % mixture.num_lanes
+        num_rows, small = _sizes(sources, mixture.num_lanes)
         phase = _best_phase(mixture, start, self.ahead)
         before = _counts_before(mixture, start + phase)  # (lane, source)
         bounds = np.where(small, 0, _shared_out(num_rows, mixture))
@@ -235,11 +257,13 @@ class Progress:
             key=keys[source],
             small=small,
             leftover=Leftover.of(np.concatenate(self.left)),
+            drawn=self.drawn,
         )
 
     def after(self, tables: StageTables, stop: int, sources: Sequence[SourceRows]) -> "Progress":
         """Return the progress where a stage ends that began here."""
-        mixture, (num_rows, small) = tables.mixture, _sizes(sources)
+        mixture = tables.mixture
+        num_rows, small = _sizes(sources, mixture.num_lanes)
         drawn = _counts_before(mixture, stop + tables.phase) - _counts_before(mixture, tables.start + tables.phase)
         bounds = _shared_out(num_rows, mixture)
         left_bounds = _shared_out(np.array([_total(left) for left in self.left]), mixture)
@@ -250,7 +274,7 @@ class Progress:
             )
             next_pass[index] += begun
         by_source = drawn.sum(axis=0)
-        ahead = self.ahead + by_source * SLOTS - (stop - tables.start) * mixture.shares
+        ahead = self.ahead + by_source * mixture.period - (stop - tables.start) * mixture.shares
         return Progress(self.drawn + by_source, tuple(left), next_pass, ahead)
 
 
@@ -267,15 +291,15 @@ def _visit(left: _Ints, next_pass: int, drawn: _Ints, left_bounds: _Ints, bounds
     begun = int((passes + (rest > 0)).max())
     for number in range(int(passes[lengths > 0].min()), begun):
         offset = np.where(passes > number, lengths, np.where(passes == number, rest, 0))
-        whole = np.full(LANES, next_pass + number)
+        whole = np.full(len(lengths), next_pass + number)
         unvisited.append(np.stack([whole, bounds[:-1] + offset, bounds[1:]], axis=1))
     return _merged(np.concatenate(unvisited)), begun
 
 
-def _sizes(sources: Sequence[SourceRows]) -> tuple[_Ints, NDArray[np.bool_]]:
+def _sizes(sources: Sequence[SourceRows], num_lanes: int) -> tuple[_Ints, NDArray[np.bool_]]:
     """Return the rows of each source, and which are too small for segments, (source,) each."""
     num_rows = np.array([source.num_rows for source in sources], dtype=np.int64)
-    return num_rows, num_rows < LANES * MIN_SEGMENT
+    return num_rows, num_rows < num_lanes * MIN_SEGMENT
 
 
 def _total(intervals: _Ints) -> int:
@@ -285,41 +309,42 @@ def _total(intervals: _Ints) -> int:
 def _prior_of_source(slot_source: _Ints) -> _Ints:
     """Return how many earlier slots of the period have the same source, (slot,)."""
     order = np.argsort(slot_source, kind="stable")
-    prior = np.empty(SLOTS, dtype=np.int64)
-    prior[order] = np.arange(SLOTS) - np.searchsorted(slot_source[order], slot_source[order])
+    prior = np.empty(len(slot_source), dtype=np.int64)
+    prior[order] = np.arange(len(slot_source)) - np.searchsorted(slot_source[order], slot_source[order])
     return prior
 
 
 def _shared_out(num_rows: _Ints, mixture: Mixture) -> _Ints:
     """Return where each lane's share of the rows of each source starts and ends, (lane + 1, source)."""
-    before = np.zeros((LANES + 1, len(num_rows)), dtype=np.int64)
+    before = np.zeros((mixture.num_lanes + 1, len(num_rows)), dtype=np.int64)
     np.cumsum(mixture.lane_slots, axis=0, out=before[1:])
     return np.asarray(num_rows * before // np.maximum(mixture.shares, 1))
 
 
 def _counts_before(mixture: Mixture, slot: int) -> _Ints:
     """Return how many slots before ``slot``, counted from slot 0 of period 0, each lane and source has."""
-    periods, rest = divmod(slot, SLOTS)
-    num_sources = mixture.lane_slots.shape[1]
-    group = np.arange(rest) % LANES * num_sources + mixture.slot_source[:rest]
-    counts = np.bincount(group, minlength=LANES * num_sources).reshape(LANES, num_sources)
+    periods, rest = divmod(slot, mixture.period)
+    num_lanes, num_sources = mixture.lane_slots.shape
+    group = np.arange(rest) % num_lanes * num_sources + mixture.slot_source[:rest]
+    counts = np.bincount(group, minlength=num_lanes * num_sources).reshape(num_lanes, num_sources)
     return np.asarray(periods * mixture.lane_slots + counts)
 
 
 def _best_phase(mixture: Mixture, start: int, ahead: _Ints) -> int:
-    """Return the multiple of LANES below SLOTS that leaves the largest deviation of a source smallest.
+    """Return the multiple of the lanes, below the period, that leaves the largest deviation of a source smallest.
 
     With the slots shifted by the phase, a source is ``ahead`` plus the lattice's own deviation at any position minus
     that at the start of the stage; so the latter had best be what the source is ahead.
     """
-    phases = np.arange(0, SLOTS, LANES)
-    places = (start + phases) % SLOTS  # (phase,)
+    period = mixture.period
+    phases = np.arange(0, period, mixture.num_lanes)
+    places = (start + phases) % period  # (phase,)
     num_sources = len(mixture.shares)
-    by_source = np.sort(mixture.slot_source * SLOTS + np.arange(SLOTS))
+    by_source = np.sort(mixture.slot_source * period + np.arange(period))
     first = np.cumsum(mixture.shares) - mixture.shares
-    sought = np.arange(num_sources)[:, np.newaxis] * SLOTS + places
+    sought = np.arange(num_sources)[:, np.newaxis] * period + places
     counts = np.searchsorted(by_source, sought) - first[:, np.newaxis]  # (source, phase)
-    deviation = counts * SLOTS - places * mixture.shares[:, np.newaxis]
+    deviation = counts * period - places * mixture.shares[:, np.newaxis]
     return int(phases[np.argmin(np.abs(ahead[:, np.newaxis] - deviation).max(axis=0))])
 
 

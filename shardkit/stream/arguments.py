@@ -1,6 +1,7 @@
 """What is handed to a stream, checked."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ from shardkit.core.sizes import parse_size
 from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.location import locate
 from shardkit.stream.fields import AudioType
+from shardkit.stream.mix import Stages
 from shardkit.stream.plan import Source, Views
 from shardkit.stream.view import View
 from shardkit.stream.workers import available_cores
@@ -42,8 +44,19 @@ def checked_names(names: Sequence[str], what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def rank_batch_size(batch_size: int | None, global_batch_size: int | None, world_size: int) -> int:
-    """Return the samples of one rank's batch."""
+def rank_batch_size(
+    batch_size: int | None, global_batch_size: int | None, world_size: int, *, composed: int | None
+) -> int:
+    """Return the samples of one rank's batch; ``composed`` are those of a fixed composition, if there is one."""
+    if composed is not None:
+        if batch_size is None and global_batch_size is None:
+            global_batch_size = composed
+        whole = global_batch_size or checked_whole(batch_size, "batch_size") * world_size
+        if isinstance(whole, int) and whole % composed:
+            raise InputError(
+                f"a global batch of {whole} is no multiple of the {composed} samples that composition adds up to; "
+                f"choose {-(-whole // composed) * composed}, or other counts"
+            )
     if global_batch_size is None:
         return checked_whole(_DEFAULT_BATCH if batch_size is None else batch_size, "batch_size", most=2**31)
     whole = checked_whole(global_batch_size, "global_batch_size", most=2**40)
@@ -60,6 +73,19 @@ def rank_batch_size(batch_size: int | None, global_batch_size: int | None, world
     return share
 
 
+def warn_of_short_epochs(sources: Sequence[Source], stages: Stages, epoch: int | None) -> None:
+    """Warn of a source of one row for each value that does not come round in an epoch."""
+    for stage in stages if epoch is not None else ():
+        for source, share in zip(sources, stage.shares, strict=True):
+            num_drawn = (epoch or 0) * share // sum(stage.shares)
+            if source.view.steady and 0 < num_drawn < len(source.view):
+                warnings.warn(
+                    f"source {source.name!r}: an epoch of {epoch} samples draws {num_drawn} of its {len(source.view)} "
+                    "values; give it a larger share of the batch, or take longer epochs",
+                    stacklevel=3,
+                )
+
+
 def checked_dtype(dtype: AudioType) -> AudioType:
     """Return the type of the delivered audio."""
     if dtype not in get_args(AudioType):
@@ -68,15 +94,21 @@ def checked_dtype(dtype: AudioType) -> AudioType:
 
 
 def checked_passes(
-    passes: Literal[1] | None, weights: object, temperature: object, epoch_samples: object
+    passes: Literal[1] | None, weights: object, temperature: object, epoch_samples: object, composition: object
 ) -> Literal[1] | None:
     """Return ``passes`` if it can be, together with what else was given."""
+    if composition is not None and (weights is not None or temperature is not None):
+        raise InputError("composition says the samples of each source in a batch, so weights and temperature can't")
     if passes is None:
         return None
     if isinstance(passes, bool) or passes != 1:
         raise InputError(f"passes is {passes!r}; choose 1 (each row once) or None (endless)")
     if weights is not None or temperature is not None:
         raise InputError("passes=1 delivers each row exactly once, so weights have no meaning; leave one of them out")
+    if composition is not None:
+        raise InputError(
+            "passes=1 delivers each row exactly once, so composition has no meaning; leave one of them out"
+        )
     if epoch_samples is not None:
         raise InputError("passes=1 ends with the pass, so epoch_samples has no meaning; leave one of them out")
     return 1

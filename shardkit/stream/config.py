@@ -12,12 +12,14 @@ from shardkit.core.content import Content, content
 from shardkit.core.crops import CenterCrop, Crop, Fallback, RandomCrop
 from shardkit.core.errors import InputError
 from shardkit.core.events import EventCrop
+from shardkit.core.mining import Mining
 from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
 from shardkit.storage.environment import expanded_path
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
+from shardkit.stream.balance import Several
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.fields import AudioType
 from shardkit.stream.groups import group_weights
@@ -66,13 +68,23 @@ class BalanceConfig(_Model):
 
     column: str
     power: float = Field(0.5, ge=0)
+    rare: int | None = Field(None, ge=1, description="Values of fewer rows count as one together.")
+    several: Several = Field("rarest", description="Which of a row's values count.")
+
+
+class EachConfig(_Model):
+    """One row for each value of a column: the values take turns, and so do the rows of each."""
+
+    column: str
+    rare: int | None = Field(None, ge=1, description="Values of fewer rows take one turn together.")
 
 
 class StageConfig(_Model):
-    """Weights that hold from a sample on."""
+    """Weights, or a composition, that hold from a sample on."""
 
     from_sample: int = Field(gt=0)
-    weights: dict[str, float] = Field(description="By source; all of them.")
+    weights: dict[str, float] | None = Field(None, description="By source; all of them.")
+    composition: dict[str, int] | None = Field(None, description="By source; all of them, of the same sum as before.")
 
 
 class SourceConfig(_Model):
@@ -88,6 +100,7 @@ class SourceConfig(_Model):
     draws: DrawsConfig | None = Field(None, description="Several rows from long recordings.")
     balance: BalanceConfig | None = Field(None, description="Rows of rare values repeated.")
     repeat: float | None = Field(None, gt=0, description="Times that each row comes in a pass.")
+    each: EachConfig | None = Field(None, description="One row for each value of a column.")
     weight: float | None = Field(None, ge=0, description="Share of the draws; all sources have one, or none has.")
     storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
 
@@ -132,6 +145,14 @@ class EventCropConfig(_Model):
     fallback: Fallback = Field("keep", description=_FALLBACK)
 
 
+class MiningConfig(_Model):
+    """Hard examples, delivered again by one of the sources."""
+
+    source: str = Field(description="Which source delivers what was fed back.")
+    size: int = Field(50_000, ge=1, description="Most samples that are kept.")
+    above: float = Field(0.5, description="Only scores above this are kept.")
+
+
 class ShuffleConfig(_Model):
     """How the rows of a pass are permuted."""
 
@@ -159,9 +180,13 @@ class StreamConfig(_Model):
         default_factory=dict, description="Groups of sources: equal ones, unless they have weights."
     )
     schedule: list[StageConfig] = Field(
-        default_factory=list, description="Weights that take the place of the sources' own later in the stream."
+        default_factory=list, description="Weights, or compositions, that take the place of the first later on."
     )
     temperature: float | None = Field(None, ge=0, description="Power of the weights, or of the sizes without weights.")
+    composition: dict[str, int] | None = Field(
+        None, description="Samples of each source in a batch, in place of weights; the global batch is a multiple."
+    )
+    mining: MiningConfig | None = Field(None, description="Hard examples; needs epoch_samples.")
     crop: CropConfig | None = Field(None, description="None delivers whole rows.")
     views: int = Field(1, ge=1, description="Crops of each sample.")
     view_distance_s: float | None = Field(
@@ -195,23 +220,46 @@ class StreamConfig(_Model):
         Raises:
             InputError: Some sources have a weight and others have none; or the groups are not groups of the sources.
         """
-        if self.groups and self.schedule:
-            raise InputError("groups and a schedule are given; choose one")
+        if self.groups and (self.schedule or self.composition is not None):
+            raise InputError("groups share by weight, and a schedule or a composition is given too; choose one")
         if self.groups:
             members = {name: (group.weight, group.sources) for name, group in self.groups.items()}
             return group_weights(members, {name: source.weight for name, source in self.sources.items()})
         given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
         missing = [name for name in self.sources if name not in given]
-        if missing and (given or self.schedule):
+        stages = [] if self.composition is not None else self.schedule
+        if missing and (given or stages):
             raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight, or none")
-        if self.schedule:
-            return [(0, given), *((stage.from_sample, stage.weights) for stage in self.schedule)]
+        if stages:
+            return [(0, given), *self._later("weights")]
         return given or None
+
+    def compositions(self) -> list[tuple[int, dict[str, int]]] | None:
+        """Return the schedule of compositions, or None where there is none.
+
+        Raises:
+            InputError: An entry of the schedule has weights instead.
+        """
+        return None if self.composition is None else [(0, self.composition), *self._later("composition")]
+
+    def _later(self, what: Literal["weights", "composition"]) -> list[tuple[int, Any]]:
+        """Return the entries of the schedule, each with what it must have and nothing else."""
+        other = "composition" if what == "weights" else "weights"
+        for number, stage in enumerate(self.schedule):
+            if getattr(stage, what) is None or getattr(stage, other) is not None:
+                raise InputError(f"schedule.{number} must have {what} and no {other}, as the stream's start has")
+        return [(stage.from_sample, getattr(stage, what)) for stage in self.schedule]
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of ``Stream`` but its sources and ranks."""
         plain = self.model_dump(exclude={"sources", "groups", "schedule", "crop", "shuffle"})
-        return plain | {"weights": self.weights(), "crop": crop_of(self.crop), "shuffle": shuffle_of(self.shuffle)}
+        return plain | {
+            "weights": self.weights(),
+            "composition": self.compositions(),
+            "mining": None if self.mining is None else Mining(**self.mining.model_dump()),
+            "crop": crop_of(self.crop),
+            "shuffle": shuffle_of(self.shuffle),
+        }
 
 
 def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:
@@ -240,14 +288,17 @@ def _narrowed(view: View, source: SourceConfig) -> View:
     if source.take is not None:
         view = view.take(source.take)
     if source.windows is not None:
-        options = source.windows
-        wanted = None if options.content is None else _content_of(options.content)
-        view = view.windows(options.size_s, options.hop_s, partial=options.partial, content=wanted)
+        cut = source.windows
+        wanted = None if cut.content is None else _content_of(cut.content)
+        view = view.windows(cut.size_s, cut.hop_s, partial=cut.partial, content=wanted)
     if source.draws is not None:
         view = view.draws(source.draws.size_s, source.draws.power)
     if source.balance is not None:
-        view = view.balance(source.balance.column, source.balance.power)
-    return view if source.repeat is None else view.repeat(source.repeat)
+        options = source.balance
+        view = view.balance(options.column, options.power, rare=options.rare, several=options.several)
+    if source.repeat is not None:
+        view = view.repeat(source.repeat)
+    return view if source.each is None else view.each(source.each.column, rare=source.each.rare)
 
 
 def load_config(location: Location) -> StreamConfig:

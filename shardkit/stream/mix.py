@@ -1,8 +1,8 @@
-"""The mix of a stream: weights, perhaps by a schedule or from sizes, as stages of whole slots; and its history."""
+"""The mix of a stream: weights, or counts of each batch, perhaps by a schedule, as stages; and its history."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shardkit.core.checks import checked_whole, is_number
@@ -12,6 +12,8 @@ from shardkit.core.stages import Stage
 
 Weights = Mapping[str, float]
 Schedule = Sequence[tuple[int, Weights]]
+Counts = Mapping[str, int]
+Composition = Counts | Sequence[tuple[int, Counts]]
 Stages = tuple[Stage, ...]
 
 # A history in full, or only its digest where a state would grow beyond 1 KiB.
@@ -41,21 +43,56 @@ def stages_of(
         return (Stage(0, _shares(names, found, temperature)),)
     if isinstance(weights, Mapping):
         return (Stage(0, _shares(names, weights_in_order(names, weights), temperature)),)
-    return _scheduled(names, weights, temperature)
+    return _scheduled(
+        "weights", 0.7, weights, lambda entry: _shares(names, weights_in_order(names, entry), temperature)
+    )
 
 
-def _scheduled(names: Sequence[str], schedule: object, temperature: float | None) -> Stages:
-    advice = 'give weights by name, {"speech": 0.7, …}, or a schedule, [(0, {"speech": 0.7, …}), (100_000, {…})]'
+def composed_stages(names: Sequence[str], composition: Composition) -> tuple[Stages, int]:
+    """Return the stages of a fixed composition, and the samples of a batch of it.
+
+    Args:
+        names: Names of the sources.
+        composition: Samples of each batch by source; or a schedule, (from sample, samples by source) each.
+
+    Raises:
+        InputError: Something in the above can't be; the message says what would work.
+    """
+    schedule = [(0, composition)] if isinstance(composition, Mapping) else composition
+    stages = _scheduled("composition", 8, schedule, lambda entry: _counts(names, entry))
+    batch = sum(stages[0].shares)
+    for stage in stages:
+        if sum(stage.shares) != batch:
+            raise InputError(
+                f"composition: batches of {sum(stage.shares)} from sample {stage.start}, of {batch} before; the counts "
+                "of all entries must have one sum"
+            )
+    if not batch:
+        raise InputError("composition: all counts are zero; give at least one source some samples of each batch")
+    return stages, batch
+
+
+def _counts(names: Sequence[str], counts: Counts) -> tuple[int, ...]:
+    for name, count in counts.items():
+        checked_whole(count, f"composition: the samples of {name!r} in each batch", least=0, most=2**20)
+    return tuple(int(count) for count in weights_in_order(names, counts, what="count in composition"))
+
+
+def _scheduled(
+    what: str, example: float, schedule: object, shares_of: Callable[[Mapping[str, Any]], tuple[int, ...]]
+) -> Stages:
+    given = f'{{"speech": {example:g}, …}}'
+    advice = f"give {what} by name, {given}, or a schedule, [(0, {given}), (100_000, {{…}})]"
     if isinstance(schedule, str) or not isinstance(schedule, Sequence) or not schedule:
-        raise InputError(f"weights {schedule!r} are neither; {advice}")
+        raise InputError(f"{what}: {schedule!r} is neither; {advice}")
     stages: list[Stage] = []
     for entry in schedule:
         if not isinstance(entry, Sequence) or len(entry) != 2 or not isinstance(entry[1], Mapping):
-            raise InputError(f"weights: {entry!r} is no entry of a schedule; {advice}")
-        start = checked_whole(entry[0], "weights: the first sample of an entry", least=0, most=2**62)
+            raise InputError(f"{what}: {entry!r} is no entry of a schedule; {advice}")
+        start = checked_whole(entry[0], f"{what}: the first sample of an entry", least=0, most=2**62)
         if start <= (stages[-1].start if stages else -1) or (not stages and start):
-            raise InputError(f"weights: an entry from sample {start}; the first is from 0, each other from a later one")
-        shares = _shares(names, weights_in_order(names, entry[1]), temperature)
+            raise InputError(f"{what}: an entry from sample {start}; the first is from 0, each other from a later one")
+        shares = shares_of(entry[1])
         if not stages or shares != stages[-1].shares:
             stages.append(Stage(start, shares))
     return tuple(stages)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from shardkit.format.index import PRIMARY
 from shardkit.stream.catalog import Catalog, located
 from shardkit.stream.targets import IntervalRows
 from shardkit.stream.view import View
+
+if TYPE_CHECKING:
+    from shardkit.stream.mined import Mined
 
 _Ints = NDArray[np.int64]
 # Recordings that may be passed over for one draw. Where fewer than one in a thousand has a place for a crop, a view
@@ -89,8 +92,10 @@ class Planner:
         *,
         seed: int,
         views: Views = Views(),
+        mined: "Mined | None" = None,
     ) -> None:
         self.views = views
+        self.mined = mined
         self._sources = sources
         self._order = order
         self._crop = crop
@@ -167,7 +172,56 @@ class Planner:
     def draws(self, positions: _Ints) -> tuple[list[Draw | None], _Ints]:
         """Return what is drawn at some positions, the views of each side by side, and the pass of each position."""
         drawn = self._order.draws(positions)
-        return self._placed(positions, drawn.sources, drawn.rows, drawn.passes, attempt=0), drawn.passes
+        placed = self._placed(positions, drawn.sources, drawn.rows, drawn.passes, attempt=0)
+        if self.mined is not None:
+            self._replace(placed, positions, *self.mined.taken(positions, drawn.sources))
+        return placed, drawn.passes
+
+    def recordings(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
+        """Return what is drawn at some positions: the source, the row of its catalog, and where its section starts.
+
+        What a crop skips is among them, and not what takes its place.
+        """
+        drawn = self._order.draws(positions)
+        rows, starts = np.empty_like(drawn.rows), np.empty_like(drawn.rows)
+        for source in distinct(drawn.sources):
+            mine = np.flatnonzero(drawn.sources == source)
+            view = self._sources[source].view
+            found = view.sections(drawn.rows[mine], passes=drawn.passes[mine], key=self._keys[source])
+            rows[mine], starts[mine] = found.rows, found.starts
+        if self.mined is not None:
+            places, numbers = self.mined.taken(positions, drawn.sources)
+            rows[places], starts[places] = self.mined.kept.rows[numbers], self.mined.kept.starts[numbers]
+        return drawn.sources, rows, starts
+
+    def _replace(self, placed: list[Draw | None], positions: _Ints, places: _Ints, numbers: _Ints) -> None:
+        """Put hard examples in the places of draws: as they were drawn first or, named by key, with a crop of now."""
+        if self.mined is None or not len(places):
+            return
+        kept, count = self.mined.kept.at(numbers), self.views.count
+        again = np.flatnonzero(kept.origins >= 0)
+        origins = kept.origins[again]
+        first = self._order.draws(origins)
+        replays = self._placed(origins, first.sources, first.rows, first.passes, attempt=0)
+        for number, index in enumerate(again.tolist()):
+            start = int(places[index]) * count
+            draws = replays[number * count : (number + 1) * count]
+            placed[start : start + count] = [draw and draw._replace(source=self.mined.source) for draw in draws]
+        for index in np.flatnonzero(kept.origins < 0).tolist():
+            place = int(places[index])
+            draws = self._anew(int(positions[place]), int(kept.rows[index]))
+            placed[place * count : (place + 1) * count] = draws or placed[place * count : (place + 1) * count]
+
+    def _anew(self, position: int, row: int) -> list[Draw | None]:
+        """Return the crops of a recording of the mined source at a position; none where the crop skips it."""
+        source = 0 if self.mined is None else self.mined.source
+        section = (0, int(self._sources[source].catalog.fields[PRIMARY].frames[row]))
+        if self._crop is None:
+            return [Draw(source, row, *section)] * self.views.count
+        at = np.array([position])
+        chances = [float(uniform(self._seed, at, "crop", view * 2**16)[0]) for view in range(self.views.count)]
+        bounds = self._crops_of(self._crop, source, row, section, chances)
+        return [Draw(source, row, start, stop) for start, stop in bounds or ()]
 
     def neighbours(self, position: int) -> _Ints:
         """Return the positions whose rows lie near this one's because the shuffle kept them so."""

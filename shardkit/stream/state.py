@@ -19,6 +19,7 @@ class SavedState:
 
     position: int
     history: object
+    mined: object = None
 
 
 def fingerprint(parts: Mapping[str, Any]) -> dict[str, str]:
@@ -65,7 +66,7 @@ def load_state(state: Mapping[str, Any], expected: Mapping[str, str], *, may_dif
     position = state["position"]
     if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < MAX_POSITION:
         raise StateError(f"position {position!r} is not a whole number from 0 to 2^62; pass what state_dict() returned")
-    return SavedState(position, state.get("history", []))
+    return SavedState(position, state.get("history", []), state.get("mined"))
 
 
 def _deliberately(differs: Collection[str]) -> str:

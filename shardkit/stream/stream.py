@@ -11,7 +11,7 @@ from typing import Any, Literal
 from shardkit.core.checks import checked_whole
 from shardkit.core.crops import Crop
 from shardkit.core.errors import InputError, ShardkitError, StateError
-from shardkit.core.mixture import SLOTS
+from shardkit.core.mining import HardExamples, Mining
 from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder
 from shardkit.core.random import check_seed
 from shardkit.core.shuffle import Shuffle
@@ -30,15 +30,28 @@ from shardkit.stream.arguments import (
     named_sources,
     node_cache,
     rank_batch_size,
+    warn_of_short_epochs,
 )
 from shardkit.stream.assemble import Assembler, BatchOptions, Pending
 from shardkit.stream.batch import Batch
 from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
+from shardkit.stream.coverage import Coverage, check_range, coverage_of
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, delivered_fields
-from shardkit.stream.mix import Schedule, Stages, Weights, dump_history, load_history, stage_at, stages_of
+from shardkit.stream.mined import Mined, examples_of, load_examples, mined_source
+from shardkit.stream.mix import (
+    Composition,
+    Schedule,
+    Stages,
+    Weights,
+    composed_stages,
+    dump_history,
+    load_history,
+    stage_at,
+    stages_of,
+)
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
 from shardkit.stream.pool import Empty
@@ -65,6 +78,11 @@ class Stream:
             sample on which weights hold. None: equal shares, or with ``temperature`` by size.
         temperature: Power to which weights are raised: 1 keeps them, 0 evens them out, and without ``weights`` it
             applies to the sources' numbers of rows. None: 1, and equal shares without weights.
+        composition: In place of weights, samples of each source in a batch, such as ``{"speech": 24, "noise": 8}``:
+            exactly so many in each global batch, which must be a multiple of their sum, and on each rank its share of
+            them. Or a schedule, as of weights, from samples with which a batch begins.
+        mining: ``Mining("hard")``: from one epoch to the next, the source ``hard`` delivers first what ``feedback`` was
+            told, hardest first, and then its own draws. Needs ``epoch_samples``. None: nothing is fed back.
         crop: ``RandomCrop``, ``CenterCrop``, ``SalientCrop`` or ``EventCrop``; None delivers whole rows, padded to the
             longest of the batch.
         views: Crops of each sample. A batch then has ``views`` rows for each of its samples, side by side.
@@ -76,7 +94,7 @@ class Stream:
             to 16 bits at the stream's own rate and channels: half the memory, and half the bytes to a device, where
             ``Loader`` makes float32 of it. The values are the same.
         seed: Of order and crops.
-        batch_size: Samples in a batch of this rank; None: 32, or what ``global_batch_size`` gives.
+        batch_size: Samples in a batch of this rank; None: 32, or what ``global_batch_size`` or ``composition`` gives.
         global_batch_size: Samples that all ranks together deliver in one step; a multiple of the world size.
         rank: Of this process; None, with ``world_size``: torch.distributed's, else RANK and WORLD_SIZE, else 0 of 1.
             Where both are given and known, they must agree.
@@ -114,6 +132,8 @@ class Stream:
         *,
         weights: Weights | Schedule | None = None,
         temperature: float | None = None,
+        composition: Composition | None = None,
+        mining: Mining | None = None,
         crop: Crop | None = None,
         views: int = 1,
         view_distance_s: float | None = None,
@@ -145,10 +165,19 @@ class Stream:
         self._seed = check_seed(seed)
         self._check_ranks = check_ranks
         self.rank, self.world_size = resolve_ranks(rank, world_size, check=check_ranks)
-        self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size)
+        sizes = [len(source.view) for source in self._sources]
+        names = [source.name for source in self._sources]
+        self.passes = checked_passes(passes, weights, temperature, epoch_samples, composition)
+        self._composed: int | None = None
+        self._own_stages: Stages = ()
+        if composition is not None:
+            self._own_stages, self._composed = composed_stages(names, composition)
+        elif self.passes is None:
+            self._own_stages = stages_of(names, sizes, weights, temperature)
+        self._stages = self._own_stages
+        self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size, composed=self._composed)
         self.crop = crop
         self._views = checked_views(views, view_distance_s, crop)
-        self.passes = checked_passes(passes, weights, temperature, epoch_samples)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
         self._threads = (
             default_threads(self._sources) if threads is None else checked_whole(threads, "threads", most=1024)
@@ -171,11 +200,11 @@ class Stream:
             metadata=checked_names(metadata, "metadata"),
             loudness=loudness,
         )
+        self._mining = mining
+        self._mined_source = -1 if mining is None else mined_source(self._sources, mining, self._epoch)
+        self._hard = HardExamples()
         self._shuffle = checked_shuffle(shuffle)
-        sizes = [len(source.view) for source in self._sources]
-        names = [source.name for source in self._sources]
-        self._own_stages = () if self.passes == 1 else stages_of(names, sizes, weights, temperature)
-        self._stages: Stages = self._own_stages
+        warn_of_short_epochs(self._sources, self._own_stages, self._epoch)
         self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
         self._counters = Counters(names)
         self._fetcher = Fetcher(self._counters.of_source, node_cache(cache, cache_size))
@@ -247,7 +276,7 @@ class Stream:
         if not self._stages:
             return {source.name: len(source.view) / self.num_samples for source in self._sources}
         shares = stage_at(self._stages, self._position).shares
-        return {source.name: share / SLOTS for source, share in zip(self._sources, shares, strict=True)}
+        return {source.name: share / sum(shares) for source, share in zip(self._sources, shares, strict=True)}
 
     @property
     def position(self) -> int:
@@ -297,6 +326,8 @@ class Stream:
         """
         if self.passes is not None and self._position == self._left_at:
             self._position = 0
+        if self._mining is not None and self._epoch is not None and self._position % self._epoch == 0:
+            self._begin_epoch(self._mining)
         return self._position
 
     def advance(self, position: int | None) -> None:
@@ -376,7 +407,43 @@ class Stream:
 
     def state_at(self, position: int) -> dict[str, Any]:
         """Return the state of this stream at a position: ``Batch.position`` of the last batch that was used."""
-        return dump_state(position, dump_history(self._stages, position), self._fingerprint)
+        state = dump_state(position, dump_history(self._stages, position), self._fingerprint)
+        return state if self._mining is None else state | {"mined": self._hard.digest()}
+
+    def feedback(self, samples: Sequence[int] | Sequence[str], scores: Sequence[float]) -> int:
+        """Tell how hard samples were, so that the hardest are delivered again in the next epoch.
+
+        Of what is fed back, the samples count that the view of ``mining``'s source has, with scores above its bound:
+        whole batches can be. A sample is kept once, with its highest score, and delivered once for each epoch in which
+        it was fed back. The ranks must all be told the same, as ``Loader.feedback`` sees to.
+
+        Args:
+            samples: ``Batch.positions`` of this epoch, and the crop heard there is delivered again; or keys of
+                recordings, of which a crop is placed anew.
+            scores: How hard each was, such as the probability of a wrong label; larger is harder.
+
+        Returns:
+            How many count.
+
+        Raises:
+            InputError: The stream has no ``mining``, or something in the above can't be.
+        """
+        mined = self._planner.mined
+        if self._mining is None or mined is None:
+            raise InputError("feedback to a stream without mining; give it mining=shardkit.Mining('a source')")
+        found = examples_of(
+            samples, scores, sources=self._sources, mined=mined, planner=self._planner, position=self._position
+        )
+        found = found.at(found.scores > self._mining.above)
+        self._hard = self._hard.fed(found, size=self._mining.size)
+        return len(found)
+
+    def feedback_state(self) -> dict[str, Any]:
+        """Return what was fed back and is kept, as plain JSON values: too much for the state, which has its digest.
+
+        Save it beside the state, and give it to ``load_state_dict``.
+        """
+        return self._hard.dump()
 
     def load_state_dict(
         self,
@@ -384,14 +451,17 @@ class Stream:
         *,
         weights: Literal["new"] | None = None,
         global_batch_size: Literal["new"] | None = None,
+        feedback: Mapping[str, Any] | None = None,
     ) -> None:
         """Go on where ``state`` was taken, at any number of ranks with the same global batch.
 
         Args:
             state: What ``state_dict`` returned.
-            weights: ``"new"`` lets this stream's weights differ from those of the state and hold from its position
-                on; each source goes on in the pass it was in, and the state's history keeps the change.
+            weights: ``"new"`` lets this stream's weights, or the counts of its composition, differ from those of the
+                state and hold from its position on; each source goes on in the pass it was in, and the state's history
+                keeps the change.
             global_batch_size: ``"new"`` lets the global batch differ: the same samples follow, in other batches.
+            feedback: What ``feedback_state`` returned, for a stream with ``mining``.
 
         Raises:
             StateError: The state is of another stream; the message names what differs.
@@ -413,6 +483,9 @@ class Stream:
                 num_sources=len(self._sources),
                 new_weights=weights == "new",
             )
+        if self._mining is not None:
+            self._hard = load_examples(feedback, saved.mined)
+        if self._own_stages:
             self._assembler.planner = self._new_planner()
         self._position, self._left_at = saved.position, None
 
@@ -430,18 +503,60 @@ class Stream:
             found["cache"] = {"hits": cache.hits, "misses": cache.misses, "bytes_served": cache.bytes_served}
         return found
 
+    def coverage(self, column: str = "labels", *, start: int | None = None, stop: int | None = None) -> Coverage:
+        """Return how often each value of a column is drawn between two positions, by all ranks together.
+
+        It is counted from the plan, so it can be asked for before anything is read, at any position and on any rank;
+        what takes the place of samples that can't be read, or that a crop skips, is not in it.
+
+        Args:
+            column: A column of the index, such as ``labels`` or ``speaker``.
+            start: The first position; None: where the iteration began that the stream's position is in.
+            stop: The position after the last; None: the stream's position or, where an iteration would begin there,
+                that iteration's end.
+
+        Raises:
+            InputError: No source has the column, its values can't be counted, or no position lies between the two.
+        """
+        if start is None:
+            start = 0 if self._epoch is None else self._position // self._epoch * self._epoch
+        if stop is None:
+            end = self.end_of_iteration(start)
+            stop = end if end is not None and self._position <= start else self._position
+        start, stop = check_range(start, stop, end=self._planner.num_positions)
+        return coverage_of(self._sources, self._planner.recordings, column, start=start, stop=stop)
+
     @property
     def _planner(self) -> Planner:
         return self._assembler.planner
 
     def _new_planner(self) -> Planner:
-        rows = [SourceRows(name=source.name, num_rows=len(source.view)) for source in self._sources]
-        order: MixedOrder | OnePassOrder
+        options: dict[str, Any] = {"seed": self._seed, "views": self._views}
         if self.passes == 1:
-            order = OnePassOrder(rows, seed=self._seed, shuffle=self._shuffle)
-        else:
-            order = MixedOrder(rows, seed=self._seed, shuffle=self._shuffle, stages=self._stages)
-        return Planner(self._sources, order, self.crop, seed=self._seed, views=self._views)
+            one_pass = OnePassOrder(self._source_rows(), seed=self._seed, shuffle=self._shuffle)
+            return Planner(self._sources, one_pass, self.crop, **options)
+        order = self._mixed_order()
+        mined = None if self._mining is None else Mined(self._mined_source, order, self._hard)
+        return Planner(self._sources, order, self.crop, mined=mined, **options)
+
+    def _mixed_order(self) -> MixedOrder:
+        return MixedOrder(
+            self._source_rows(), seed=self._seed, shuffle=self._shuffle, stages=self._stages, batch=self._composed
+        )
+
+    def _source_rows(self) -> list[SourceRows]:
+        return [
+            SourceRows(name=source.name, num_rows=len(source.view), steady=source.view.steady)
+            for source in self._sources
+        ]
+
+    def _begin_epoch(self, mining: Mining) -> None:
+        """Keep what was fed back in the epoch before."""
+        if not len(self._hard.pending):
+            return
+        used = 0 if self._planner.mined is None else self._planner.mined.num_used(self._position)
+        self._hard = self._hard.begun(self._position, num_used=used, size=mining.size)
+        self._assembler.planner = self._new_planner()
 
     def _neighbour_reads(self, position: int, step: int, end: int | None) -> NeighbourReads | None:
         if self._shuffle.kind == "full":
@@ -483,8 +598,11 @@ class Stream:
         return batch
 
     def _identify(self) -> dict[str, str]:
+        # Only where there are any, so that states of streams without them stay what they were.
+        further = {"composition": self._composed, "mining": None if self._mining is None else repr(self._mining)}
         return fingerprint(
-            {
+            {name: value for name, value in further.items() if value is not None}
+            | {
                 "order": ORDER_VERSION,
                 "content": [[source.name, list(source.catalog.content)] for source in self._sources],
                 "rows": [[source.name, len(source.view), source.view.digest()] for source in self._sources],

@@ -18,9 +18,10 @@ from shardkit.core.cuts import Cut, Slots, Windows
 from shardkit.core.errors import InputError
 from shardkit.core.kept import KeptParts, kept_windows
 from shardkit.core.rows import MAX_FACTOR, UNIT, RowSpace
+from shardkit.core.turns import TurnSpace
 from shardkit.format.index import PRIMARY
 from shardkit.format.manifest import Manifest
-from shardkit.stream.balance import repeat_factors
+from shardkit.stream.balance import SEVERAL, Several, repeat_factors, values_of
 from shardkit.stream.catalog import Catalog
 from shardkit.stream.query import matching_rows
 from shardkit.stream.sample import Sample, read_sample, read_section
@@ -42,8 +43,8 @@ class View:
     """A selection of rows of a dataset, in order. Views are values: narrowing one returns another.
 
     A row is a recording; after ``windows`` or ``draws`` it is a section of one, and after ``repeat`` or ``balance``
-    a recording may be several rows. ``len`` counts rows: what a stream draws in one pass. Nothing is written out:
-    a view takes a few bytes for each recording, however many rows that makes.
+    a recording may be several rows; after ``each`` a row is a value of a column. ``len`` counts rows: what a stream
+    draws in one pass. Nothing is written out: a view takes a few bytes for each recording, however many rows there are.
 
     Attributes:
         catalog: The dataset behind it.
@@ -61,6 +62,7 @@ class View:
         kept: KeptParts | None = None,
         num_parts: _Ints | None = None,
         factors: _Ints | None = None,
+        turns: tuple[_Ints, _Ints] | None = None,
     ) -> None:
         self.catalog = catalog
         self.rows = rows
@@ -68,7 +70,11 @@ class View:
         self.kept = kept
         self._num_parts = num_parts
         self._factors = factors
-        self._space = RowSpace(len(rows), num_parts, factors)
+        self._space: RowSpace | TurnSpace
+        if turns is None:
+            self._space = RowSpace(len(rows), num_parts, factors)
+        else:
+            self._space = TurnSpace(*turns, num_parts)
 
     def __len__(self) -> int:
         return self._space.num_rows
@@ -130,6 +136,11 @@ class View:
             "features": None if manifest.features is None else manifest.features.model_dump(mode="json"),
         }
 
+    @property
+    def steady(self) -> bool:
+        """Whether rows come in the same order in each pass: after ``each``."""
+        return isinstance(self._space, TurnSpace)
+
     @cached_property
     def duration_s(self) -> float:
         """Seconds of primary audio in the view's recordings, each counted once and whole."""
@@ -175,6 +186,10 @@ class View:
         starts, stops = self.cut.bounds(parts, num_parts=num_parts, frames=frames, sample_rate=rates)
         return Sections(found, starts, stops)
 
+    def has(self, rows: _Ints) -> NDArray[np.bool_]:
+        """Return which rows of the catalog are recordings of the view, (row,)."""
+        return np.asarray(self._selected[rows])
+
     def longest_s(self) -> float:
         """Return the length of the longest row, in seconds; 0 for a view without rows."""
         if not len(self.rows):
@@ -195,7 +210,8 @@ class View:
         """Return a short hash of which rows of the catalog the view has, for the fingerprint of a stream."""
         found = hashlib.blake2b(np.ascontiguousarray(self.rows, dtype="<i8").tobytes(), digest_size=8)
         kept = () if self.kept is None else (self.kept.num_runs, self.kept.firsts, self.kept.counts)
-        for array in (self._num_parts, self._factors, *kept):
+        turns = (self._space.members, self._space.ends) if isinstance(self._space, TurnSpace) else ()
+        for array in (self._num_parts, self._factors, *kept, *turns):
             if array is not None:
                 found.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
         if self.cut is not None:
@@ -230,6 +246,7 @@ class View:
         """
         if not isinstance(condition, str):
             raise InputError(f"where({condition!r}): give the condition as text, such as 'duration_s >= 2'")
+        self._not_after_each("where")
         return self._of(np.flatnonzero(matching_rows(self.catalog.table, condition)[self.rows]))
 
     def take(self, num_rows: int) -> "View":
@@ -239,6 +256,7 @@ class View:
             InputError: The number is negative, or rows are repeated: take first, then repeat.
         """
         num_rows = checked_whole(num_rows, "take", least=0, most=2**62)
+        self._not_after_each("take")
         if self._factors is not None:
             raise InputError("take after repeat or balance has no first rows; take first: ds.take(n).repeat(k)")
         if self._num_parts is None:
@@ -294,33 +312,76 @@ class View:
         """
         if not is_number(times) or not 0 < times <= MAX_FACTOR:
             raise InputError(f"repeat({times!r}): not a number above 0 and at most {MAX_FACTOR}")
+        self._not_after_each("repeat")
         return self._repeated(np.full(len(self.rows), float(times)))
 
-    def balance(self, column: str, power: float = 0.5) -> "View":
+    def balance(
+        self, column: str, power: float = 0.5, *, rare: int | None = None, several: Several = "rarest"
+    ) -> "View":
         """Return the rows with those of rare values repeated: in proportion to frequency ** -power.
 
         The rows of the most frequent value come once in a pass, those of a value a hundred times rarer 100 ** power
-        times; of the fractional part, each pass repeats other rows. Where a row has several values (labels), its
-        rarest decides; no value is a value of its own.
+        times; of the fractional part, each pass repeats other rows. No row comes less than once. No value is a value of
+        its own.
 
         Args:
             column: A column of the index, such as ``labels`` or ``speaker``.
-            power: 0 changes nothing; 1 draws all values equally often; 0.5 is usual for long tails.
+            power: 0 changes nothing; 1 draws all values equally often; 0.5 draws a value in proportion to the square
+                root of its frequency, which is usual for long tails.
+            rare: Values of fewer rows than this count as one value together; None: each for itself.
+            several: What counts where a row has several values (labels). ``rarest``: only its rarest. ``all``: the sum
+                over all of them, so that a pass is as if one drew a value in proportion to frequency ** (1 - power),
+                and then any of its rows.
 
         Raises:
-            InputError: No such column, or the power is negative.
+            InputError: No such column, or an option can't be.
 
         Source:
             Gupta, Dollar, Girshick (2019), "LVIS", section 5, with the most frequent value as threshold.
         """
+        self._not_after_each("balance")
         if not is_number(power) or power < 0:
             raise InputError(f"balance power {power!r} is not a number of at least 0; 0.5 is usual")
-        mass = np.ones(len(self.rows)) if self._num_parts is None else self._num_parts.astype(np.float64)
+        if several not in SEVERAL:
+            raise InputError(f"balance several {several!r} is unknown; choose {' or '.join(SEVERAL)}")
+        values = values_of(self.catalog, self.rows, column, "balance", mass=self._mass(), rare=rare)
+        return self._repeated(repeat_factors(values, self._mass(), power=float(power), several=several))
+
+    def each(self, column: str, *, rare: int | None = None) -> "View":
+        """Return one row for each value of a column: the values take turns, and so do the rows of each.
+
+        A pass has each value once, by another of its rows in each pass until all have had their turn. Passes keep one
+        order of the values, so any ``len`` consecutive draws have them all: what ``Stream.coverage`` counts. Rows
+        without a value are never drawn.
+
+        Args:
+            column: A column of the index, such as ``labels`` or ``speaker``.
+            rare: Values of fewer rows than this take one turn together; None: each for itself.
+
+        Raises:
+            InputError: No such column, no row has a value, or rows are repeated.
+        """
+        self._not_after_each("each")
         if self._factors is not None:
-            mass *= self._factors / UNIT
-        return self._repeated(repeat_factors(self.catalog, self.rows, mass, column=column, power=float(power)))
+            raise InputError("each after repeat or balance has nothing to repeat; leave one of them out")
+        values = values_of(self.catalog, self.rows, column, "each", mass=self._mass(), rare=rare).without_none()
+        if not len(values.rows):
+            raise InputError(f"each: no row has a value in column {column!r}")
+        order = np.lexsort((values.rows, values.codes))
+        ends = np.flatnonzero(np.diff(values.codes[order], append=-1)) + 1
+        return self._with(turns=(values.rows[order], ends))
+
+    def _mass(self) -> NDArray[np.float64]:
+        """Return how many rows of a pass each recording is, (recording,)."""
+        mass = np.ones(len(self.rows)) if self._num_parts is None else self._num_parts.astype(np.float64)
+        return mass if self._factors is None else mass * (self._factors / UNIT)
+
+    def _not_after_each(self, what: str) -> None:
+        if self.steady:
+            raise InputError(f"{what} after each: its rows are values; narrow first: ds.where(...).each(...)")
 
     def _cut(self, cut: Cut) -> "View":
+        self._not_after_each("windows or draws")
         if self.cut is not None:
             raise InputError(f"the view is cut into {self.cut} already; cut the dataset itself instead")
         if PRIMARY not in self.catalog.fields:

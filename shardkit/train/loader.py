@@ -11,15 +11,17 @@ consumer waits for data only where reading or transform are slower than its step
 """
 
 import weakref
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from shardkit.core.checks import checked_whole
+from shardkit.core.errors import InputError
 from shardkit.stream.arguments import is_new
 from shardkit.stream.pool import ArrayPool
 from shardkit.stream.stream import Stream
@@ -148,6 +150,7 @@ class Loader:
         weights: Literal["new"] | None = None,
         global_batch_size: Literal["new"] | None = None,
         beside: Literal["new"] | None = None,
+        feedback: Mapping[str, Any] | None = None,
     ) -> None:
         """Let the next iteration go on where ``state`` was taken, by a loader or by the stream itself.
 
@@ -159,13 +162,41 @@ class Loader:
             global_batch_size: As for ``Stream.load_state_dict``.
             beside: ``"new"`` lets the streams beside differ from those of the state, which has none if a stream made
                 it.
+            feedback: What ``stream.feedback_state()`` returned, for a stream with ``mining``.
 
         Raises:
             StateError: The state is of another stream, or was taken beside others; the message names what differs.
         """
         if not is_new(beside, "beside"):
             check_beside_state(state, self._beside)
-        self.stream.load_state_dict(state, weights=weights, global_batch_size=global_batch_size)
+        self.stream.load_state_dict(state, weights=weights, global_batch_size=global_batch_size, feedback=feedback)
+
+    def feedback(
+        self, samples: torch.Tensor | Sequence[int] | Sequence[str], scores: torch.Tensor | Sequence[float]
+    ) -> int:
+        """Tell the stream how hard samples of this rank were, on all ranks; see ``Stream.feedback``.
+
+        Where torch.distributed runs on several ranks, they exchange what each was told: all must call this equally
+        often, with samples or without, such as once an epoch.
+
+        Args:
+            samples: ``batch.positions`` or ``batch.keys``, of any batches of this rank in this epoch.
+            scores: How hard each was, (sample,).
+
+        Returns:
+            How many count, of all ranks.
+
+        Raises:
+            InputError: The stream has no ``mining``, or something in the above can't be.
+        """
+        told = _plain(samples), _plain(scores)
+        if len(told[0]) != len(told[1]):
+            raise InputError(f"feedback: {len(told[0])} samples and {len(told[1])} scores; give one score each")
+        if self.stream.world_size > 1 and dist.is_available() and dist.is_initialized():
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(gathered, told)
+            told = [one for part, _ in gathered for one in part], [one for _, part in gathered for one in part]
+        return self.stream.feedback(*told)
 
     def stats(self) -> dict[str, Any]:
         """Return where the time has gone since the loader was made; what was read: ``loader.stream.stats()``.
@@ -198,6 +229,11 @@ class Loader:
             self.stream.advance(None)
         finally:
             read.close()
+
+
+def _plain(values: Any) -> list[Any]:
+    """Return a tensor, an array or a sequence as a list of Python's own values."""
+    return values.tolist() if hasattr(values, "tolist") else list(values)
 
 
 def _send(

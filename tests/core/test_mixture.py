@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardkit.core.errors import InputError
-from shardkit.core.mixture import LANES, SLOTS, STEP, apportion, mix, weights_in_order
+from shardkit.core.mixture import LANES, SLOTS, STEP, apportion, spread, weights_in_order
 
 WEIGHTS = st.lists(st.floats(0.2, 100.0) | st.just(0.0), min_size=1, max_size=8).filter(any)
 
@@ -131,7 +131,7 @@ def test_any_rank_of_a_power_of_two_has_the_mix_within_eight(lattice, ranks):
 @given(WEIGHTS)
 def test_tables_agree_with_counting(weights):
     names = named(weights)
-    mixture = mix(names, dict(zip(names, weights, strict=True)))
+    mixture = spread(apportion(names, weights), num_lanes=LANES)
     assert np.bincount(mixture.slot_source, minlength=len(names)).tolist() == mixture.shares.tolist()
     counted = np.zeros((LANES, len(names)), dtype=int)
     for slot, source in enumerate(mixture.slot_source):
@@ -143,4 +143,4 @@ def test_tables_agree_with_counting(weights):
 
 def test_tables_are_read_only():
     with pytest.raises(ValueError, match="read-only"):
-        mix(["a"], [1]).slot_source[0] = 0
+        spread(apportion(["a"], [1]), num_lanes=LANES).slot_source[0] = 0

@@ -22,6 +22,8 @@ VIEWS = {
     "few": lambda _clips, _tracks, few: few,  # three rows: fewer than lanes
     "windows": lambda _clips, tracks, _few: tracks.windows(0.5, 0.001),  # 27,505 rows: cut into lanes' segments
     "draws": lambda _clips, tracks, _few: tracks.draws(0.25, 0.9),
+    "rooted": lambda clips, _tracks, _few: clips.balance("speaker", 0.5, rare=18, several="all"),
+    "turns": lambda clips, _tracks, _few: clips.windows(0.3).each("speaker"),
     "balanced": lambda clips, _tracks, _few: clips.balance("speaker", 1.0).repeat(1.3),
 }
 SHUFFLES = ["full", "none", sk.Shuffle(kind="block", block_rows=8, window_blocks=2)]
@@ -33,6 +35,17 @@ LABEL_CROPS = [  # where a source has intervals
     sk.SalientCrop(0.1, content=sk.content("noise", 0.25), floor_lufs=-10.0),
 ]
 SKIPPING = sk.RandomCrop(0.15, content=sk.content("speech"), fallback="skip")  # where all sources have some
+
+
+@st.composite
+def compositions(draw, names, starts):
+    """Counts of each batch, the same in all of a run or by a schedule."""
+    batch = draw(st.sampled_from([4, 6, GLOBAL_BATCH]))
+    counts = []
+    for _ in range(2):
+        bounds = sorted(draw(st.lists(st.integers(0, batch), min_size=len(names) - 1, max_size=len(names) - 1)))
+        counts.append(dict(zip(names, np.diff([0, *bounds, batch]).tolist(), strict=True)))
+    return counts[0] if draw(st.booleans()) else [(0, counts[0]), (starts[0] * batch, counts[1])]
 
 
 @st.composite
@@ -48,9 +61,10 @@ def configurations(draw):
     ]
     starts = sorted(draw(st.sets(st.integers(1, 400), min_size=2, max_size=2)))
     weights = draw(st.sampled_from([None, mixes[0], list(zip([0, *starts], mixes, strict=True))]))
-    return names, {
-        "weights": weights,
-        "temperature": draw(st.sampled_from([None, 0.5])),
+    mix = {"weights": weights, "temperature": draw(st.sampled_from([None, 0.5]))}
+    if draw(st.booleans()):
+        mix = {"composition": draw(compositions(names, starts))}
+    return names, mix | {
         "shuffle": draw(st.sampled_from(SHUFFLES)),
         "crop": draw(st.sampled_from(crops)),
         "seed": draw(st.integers(0, 2**63 - 1)),
@@ -161,7 +175,7 @@ def test_one_pass_is_each_row_once_in_lock_step_for_any_ranks(views, configurati
     """Laws L2 and L4."""
     names, options = configuration
     chosen = {name: views[name].take(40) if name == "windows" else views[name] for name in names}
-    options = {name: value for name, value in options.items() if name not in ("weights", "temperature")}
+    options = {name: value for name, value in options.items() if name not in ("weights", "temperature", "composition")}
     streams = [
         sk.Stream(chosen, batch_size=batch_size, rank=rank, world_size=world_size, passes=1, **options)
         for rank in range(world_size)
@@ -189,7 +203,7 @@ def test_the_mixture_is_kept_at_every_prefix(views, configuration, num_batches):
     for batch in islice(stream, num_batches):
         for position, source in zip(batch.positions.tolist(), batch.sources, strict=True):
             stages = stream.state_at(position + 1)["history"]
-            expected += np.array(stages[-1][1]) / 4096
+            expected += np.array(stages[-1][1]) / sum(stages[-1][1])
             counts[names.index(source)] += 1
             assert np.abs(counts - expected).max() < 64
 

@@ -156,9 +156,9 @@ def test_states_stay_under_a_kibibyte_with_many_sources(views):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([], "are neither"),
-        ("clips", "are neither"),
-        (5, "are neither"),
+        ([], "is neither"),
+        ("clips", "is neither"),
+        (5, "is neither"),
         ([1], "1 is no entry of a schedule"),
         ([(10, A)], "an entry from sample 10; the first is from 0"),
         ([(0, A), (0, B)], "an entry from sample 0"),

@@ -42,6 +42,15 @@ def test_what_follows_narrows_it_further(clips):
     assert sorted(delivered(view.repeat(2))) == sorted(2 * delivered(view))
 
 
+def test_values_that_take_turns_draw_only_such_windows(clips):
+    view = clips.windows(0.1, 0.05, content=sk.content("speech", ratio=0.5))
+    expected = set(delivered(view))
+    found = sk.Stream(view.each("speaker"), crop=None, batch_size=70, metadata=["speaker"], rank=0, world_size=1)
+    batches = [next(iter(found)) for _ in range(4)]
+    assert {(b.keys[i], int(b.starts[i])) for b in batches for i in range(70)} <= expected
+    assert all(sorted(b.metadata["speaker"]) == sorted(10 * [f"s{i}" for i in range(7)]) for b in batches)
+
+
 def test_it_is_part_of_a_streams_identity(clips):
     views = [clips.windows(0.1, 0.05, content=sk.content(name, ratio=0.5)) for name in ("speech", "noise")]
     assert len({view.digest() for view in views}) == 2

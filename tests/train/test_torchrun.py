@@ -12,6 +12,7 @@ import pytest
 from shardkit.core.crops import RandomCrop
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.stream import Stream
+from shardkit.train import Loader
 from tests.train import rank_batches
 from tests.train.stream_facts import facts
 
@@ -53,6 +54,24 @@ def test_ranks_interleave_to_the_single_process_sequence(bursts, ranks):
 def test_the_state_of_every_rank_is_the_single_process_state(bursts, ranks):
     expected = single_process(bursts, crop=RandomCrop(0.5)).state_at(rank_batches.NUM_BATCHES * GLOBAL_BATCH)
     assert [rank["state"] for rank in ranks] == [expected] * WORLD_SIZE
+
+
+def test_hard_examples_that_each_rank_tells_of_its_own_batches_are_drawn_again_by_all(bursts, ranks):
+    stream = rank_batches.mined_stream(str(bursts), rank=0, world_size=1)
+    expected = rank_batches.mined_epochs(Loader(stream, device="cpu"), 3)
+    assert interleaved(ranks, "mined") == sorted(map(tuple, expected))
+    assert [rank["mined_state"] for rank in ranks] == [stream.state_dict()] * WORLD_SIZE
+    assert len(stream.feedback_state()["pending"]) == 5
+
+
+def test_worker_processes_draw_hard_examples_too(bursts):
+    alone, worked = (
+        rank_batches.mined_epochs(
+            Loader(rank_batches.mined_stream(str(bursts), rank=0, world_size=1), device="cpu", workers=workers), 3
+        )
+        for workers in (0, 2)
+    )
+    assert alone == worked
 
 
 def test_in_one_pass_ranks_step_together_and_each_row_is_valid_once(bursts, ranks):

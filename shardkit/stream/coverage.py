@@ -1,0 +1,104 @@
+"""Which values of a column a stream draws between two positions, on all ranks: counted from the plan, no bytes read."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardkit.core.errors import InputError
+from shardkit.stream.balance import values_of
+from shardkit.stream.plan import Source
+
+_Ints = NDArray[np.int64]
+_POSITIONS_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often each value of a column is drawn at positions [start, stop), by all ranks together.
+
+    Attributes:
+        column: The column.
+        start: The first position.
+        stop: The position after the last.
+        by_source: Draws of each value that a source's view has, those of no draws among them.
+    """
+
+    column: str
+    start: int
+    stop: int
+    by_source: dict[str, dict[str, int]]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Draws of each value by all sources, in alphabetical order."""
+        names = sorted({name for counts in self.by_source.values() for name in counts})
+        return {name: sum(counts.get(name, 0) for counts in self.by_source.values()) for name in names}
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The values that are not drawn."""
+        return tuple(name for name, count in self.counts.items() if not count)
+
+    def __str__(self) -> str:
+        found, missing = len(self.counts) - len(self.missing), self.missing
+        some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        rest = f"; not {some}" if missing else ""
+        return f"{self.column}: {found} of {len(self.counts)} drawn from {self.start:,} to {self.stop:,}{rest}"
+
+
+def coverage_of(
+    sources: Sequence[Source],
+    recordings: Callable[[_Ints], tuple[_Ints, _Ints, _Ints]],
+    column: str,
+    *,
+    start: int,
+    stop: int,
+) -> Coverage:
+    """Return the coverage between two positions.
+
+    Args:
+        sources: Of the stream.
+        recordings: Returns the source, and the row of its catalog and the part of it, that is drawn at each position.
+        column: A column of the index; a source without it counts nothing.
+        start: The first position.
+        stop: The position after the last.
+
+    Raises:
+        InputError: No source has the column, or its values can't be counted.
+    """
+    hits = [np.zeros(len(source.catalog.table), dtype=np.int64) for source in sources]
+    for positions in _chunks(start, stop):
+        drawn, rows, _ = recordings(positions)
+        for index, counted in enumerate(hits):
+            np.add.at(counted, rows[drawn == index], 1)
+    known = [column in source.catalog.table.column_names for source in sources]
+    found = {}
+    for source, counted, has in zip(sources, hits, known, strict=True):
+        if not has and any(known):
+            continue
+        values = values_of(source.catalog, source.view.rows, column, "coverage").without_none()
+        drawn_rows = counted[source.view.rows]
+        totals = np.bincount(values.codes, weights=drawn_rows[values.rows], minlength=len(values.names))
+        there = np.flatnonzero(np.bincount(values.codes, minlength=len(values.names)))
+        found[source.name] = {str(values.names[code]): int(totals[code]) for code in there.tolist()}
+    return Coverage(column, start, stop, found)
+
+
+def check_range(start: int, stop: int, *, end: int | None) -> tuple[int, int]:
+    """Return the positions from start to stop that there are.
+
+    Raises:
+        InputError: There are none.
+    """
+    stop = stop if end is None else min(stop, end)
+    if not 0 <= start < stop:
+        raise InputError(f"coverage from {start} to {stop}: no position lies there; give start and stop")
+    return start, stop
+
+
+def _chunks(start: int, stop: int) -> Iterator[_Ints]:
+    for first in range(start, stop, _POSITIONS_AT_ONCE):
+        yield np.arange(first, min(first + _POSITIONS_AT_ONCE, stop), dtype=np.int64)
