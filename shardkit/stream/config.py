@@ -220,8 +220,8 @@ class StreamConfig(_Model):
         Raises:
             InputError: Some sources have a weight and others have none; or the groups are not groups of the sources.
         """
-        if self.groups and self.schedule:
-            raise InputError("groups and a schedule are given; choose one")
+        if self.groups and (self.schedule or self.composition is not None):
+            raise InputError("groups share by weight, and a schedule or a composition is given too; choose one")
         if self.groups:
             members = {name: (group.weight, group.sources) for name, group in self.groups.items()}
             return group_weights(members, {name: source.weight for name, source in self.sources.items()})

@@ -52,7 +52,11 @@ def test_groups_that_are_none_are_told(tmp_path, groups, message):
     [
         ({"a": 1, "b": None}, {}, "groups.g: give each of its sources a weight, or none"),
         ({"a": 0, "b": 0}, {}, "groups.g: the weights of its sources are all zero"),
-        ({"a": 1, "b": 1}, {"schedule": [{"from_sample": 9, "weights": {"a": 1, "b": 1}}]}, "groups and a schedule"),
+        (
+            {"a": 1, "b": 1},
+            {"schedule": [{"from_sample": 9, "weights": {"a": 1, "b": 1}}]},
+            "groups share by weight, and a schedule",
+        ),
     ],
 )
 def test_weights_of_groups_that_can_not_be_are_told(tmp_path, weights, more, message):
