@@ -5,11 +5,13 @@ import re
 import socket
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("jax")
+# JAX is not imported here: from then on each fork warns, in whatever test.
+pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 ROOT = Path(__file__).resolve().parents[2]
 
 
