@@ -133,7 +133,7 @@ class TestAnyProtocol:
         with serving(Answer(status)) as server, pytest.raises(error, match=message) as caught:
             started = time.monotonic()
             read(at(server))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         assert len(server.requests) <= 2  # one more looks whether it is a folder, or whether HEAD is what's refused
         assert "s3cret" not in str(caught.value)
         assert "\n" not in str(caught.value)
