@@ -3,6 +3,7 @@
 import importlib.util
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,7 @@ def fused_mel(filters: Tensor) -> FusedMel | None:
     return None if shape is None else FusedMel(filters.numpy(), shape)
 
 
+@cache
 def has_triton() -> bool:
     """Return whether Triton is installed; torch brings it for CUDA on Linux."""
     return importlib.util.find_spec("triton") is not None
