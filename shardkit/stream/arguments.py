@@ -12,6 +12,7 @@ from shardkit.core.shuffle import Shuffle
 from shardkit.core.sizes import parse_size
 from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.location import locate
+from shardkit.stream.delivery import Threads
 from shardkit.stream.fields import AudioType
 from shardkit.stream.mix import Stages
 from shardkit.stream.plan import Source, Views
@@ -160,11 +161,18 @@ def is_new(value: object, name: str) -> bool:
     return value == "new"
 
 
+def checked_threads(threads: int | None, sources: Sequence[Source]) -> Threads:
+    """Return the threads that read and decode: so many, or as many as what is read from asks for."""
+    if threads is not None:
+        return Threads(checked_whole(threads, "threads", most=1024), paced=False)
+    return Threads(default_threads(sources), paced=_any_remote(sources))
+
+
 def default_threads(sources: Sequence[Source]) -> int:
     """Return how many threads there may be that read and decode: for remote sources more than there are cores."""
-    return _REMOTE_THREADS if any_remote(sources) else min(_MAX_LOCAL_THREADS, available_cores())
+    return _REMOTE_THREADS if _any_remote(sources) else min(_MAX_LOCAL_THREADS, available_cores())
 
 
-def any_remote(sources: Sequence[Source]) -> bool:
+def _any_remote(sources: Sequence[Source]) -> bool:
     """Return whether some tars are not on this machine."""
     return any(not tar.is_local for source in sources for tar in source.catalog.tars)

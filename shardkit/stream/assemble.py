@@ -86,10 +86,10 @@ class Assembler:
         self, sources: Sequence[Source], options: BatchOptions, planner: Planner, faults: FaultLog, fetcher: Fetcher
     ) -> None:
         self.planner = planner
-        self._sources = sources
+        self.sources = sources
         self._options = options
         self._faults = faults
-        self._fetcher = fetcher
+        self.fetcher = fetcher
         self._pool = ArrayPool()
         self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
         masks = options.mask_names
@@ -138,8 +138,8 @@ class Assembler:
             audio=audio,
             lengths=buffers.lengths,
             sample_rate=self._options.sample_rate,
-            keys=["" if draw is None else self._sources[draw.source].catalog.key(draw.row) for draw in draws],
-            sources=["" if draw is None else self._sources[draw.source].name for draw in draws],
+            keys=["" if draw is None else self.sources[draw.source].catalog.key(draw.row) for draw in draws],
+            sources=["" if draw is None else self.sources[draw.source].name for draw in draws],
             positions=plan.positions,
             passes=plan.passes,
             starts=np.array([0 if draw is None else draw.start for draw in draws], dtype=np.int64),
@@ -152,7 +152,7 @@ class Assembler:
                 for name, columns in self._metadata.items()
             },
             valid=np.array([draw is not None and index not in invalid for index, draw in enumerate(draws)]),
-            loudness=loudness_of(self._sources, draws) if self._options.loudness else None,
+            loudness=loudness_of(self.sources, draws) if self._options.loudness else None,
             views=self.planner.views.count,
             global_batch_size=self._options.global_batch_size,
             position=plan.next_position,
@@ -167,10 +167,10 @@ class Assembler:
             plan,
             indices,
             pending.buffers,
-            self._sources,
+            self.sources,
             self.fields,
             workers=pending.workers,
-            fetcher=self._fetcher,
+            fetcher=self.fetcher,
             neighbours=neighbours,
         )
 
@@ -181,7 +181,7 @@ class Assembler:
             for index, error in failed.items():
                 draw = plan.draws[index]
                 assert draw is not None  # noqa: S101  for the type checker: what is not drawn can't fail
-                self._faults.note(error, int(plan.positions[index]), self._sources[draw.source].name)
+                self._faults.note(error, int(plan.positions[index]), self.sources[draw.source].name)
             samples = [first + view for first in failed for view in range(self.planner.views.count)]
             for index in samples:
                 pending.buffers.clear(index)
@@ -269,13 +269,13 @@ class Assembler:
     def _present(self, draws: Sequence[Draw | None], name: str) -> NDArray[np.bool_]:
         present = np.zeros(len(draws), dtype=bool)
         for index, draw in enumerate(draws):
-            columns = None if draw is None else self._sources[draw.source].catalog.fields.get(name)
+            columns = None if draw is None else self.sources[draw.source].catalog.fields.get(name)
             if columns is not None and draw is not None:
                 present[index] = columns.present[draw.row]
         return present
 
     def _rate(self, draw: Draw) -> int:
-        return self._sources[draw.source].catalog.fields[PRIMARY].rate(draw.row)
+        return self.sources[draw.source].catalog.fields[PRIMARY].rate(draw.row)
 
 
 def _metadata_columns(sources: Sequence[Source], name: str) -> list[Any]:

@@ -2,15 +2,13 @@
 
 import math
 import os
-import time
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Literal
 
 from shardkit.core.checks import checked_whole
 from shardkit.core.crops import Crop
-from shardkit.core.errors import InputError, ShardkitError, StateError
+from shardkit.core.errors import InputError, StateError
 from shardkit.core.mining import HardExamples, Mining
 from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder
 from shardkit.core.random import check_seed
@@ -19,24 +17,24 @@ from shardkit.core.sizes import parse_size
 from shardkit.core.stages import SourceRows
 from shardkit.storage.location import locate
 from shardkit.stream.arguments import (
-    any_remote,
     checked_dtype,
     checked_names,
     checked_passes,
     checked_shuffle,
+    checked_threads,
     checked_views,
-    default_threads,
     is_new,
     named_sources,
     node_cache,
     rank_batch_size,
     warn_of_short_epochs,
 )
-from shardkit.stream.assemble import Assembler, BatchOptions, Pending
+from shardkit.stream.assemble import Assembler, BatchOptions
 from shardkit.stream.batch import Batch
 from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
 from shardkit.stream.coverage import Coverage, check_range, coverage_of
+from shardkit.stream.delivery import Delivery, Share
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, delivered_fields
@@ -52,18 +50,11 @@ from shardkit.stream.mix import (
     stage_at,
     stages_of,
 )
-from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
 from shardkit.stream.pool import Empty
 from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
 from shardkit.stream.view import View
-from shardkit.stream.workers import Pace, Workers, available_cores
-
-# Batches under way: two, so that one is read while one is used, and more where a batch has fewer samples than keep the
-# threads busy. Each further one is memory that no processor has in its cache.
-_MIN_AHEAD = 2
-_AHEAD_PER_JOB = 8  # samples for each job that runs at once
 
 
 class Stream:
@@ -179,11 +170,6 @@ class Stream:
         self.crop = crop
         self._views = checked_views(views, view_distance_s, crop)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
-        self._threads = (
-            default_threads(self._sources) if threads is None else checked_whole(threads, "threads", most=1024)
-        )
-        self._paced = threads is None and any_remote(self._sources)
-        self._memory = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
         rate = common_rate(self._sources, sample_rate)
@@ -209,6 +195,14 @@ class Stream:
         self._counters = Counters(names)
         self._fetcher = Fetcher(self._counters.of_source, node_cache(cache, cache_size))
         self._assembler = Assembler(self._sources, self._options, self._new_planner(), self._faults, self._fetcher)
+        self._delivery = Delivery(
+            self._assembler,
+            self._counters,
+            share=Share(rank=self.rank, world_size=self.world_size, batch_size=self.batch_size),
+            shuffle=self._shuffle,
+            threads=checked_threads(threads, self._sources),
+            memory=parse_size(memory, what="memory"),
+        )
         self._fingerprint = self._identify()
         self._position = 0
         self._left_at: int | None = None  # where the last iteration stands; None once a state was loaded
@@ -352,7 +346,7 @@ class Stream:
     def batches(
         self, position: int, *, step: int = 1, end: int | None = None, empty: Empty | None = None
     ) -> Generator[Batch, None, None]:
-        """Yield this rank's batches from a position on, leaving the stream's own position alone.
+        """Return this rank's batches from a position on, leaving the stream's own position alone.
 
         Args:
             position: Where the first of them begins.
@@ -364,42 +358,7 @@ class Stream:
         if self._check_ranks:
             check_unchanged((self.rank, self.world_size))
         end = self.end_of_iteration(position) if end is None else end
-        neighbours = self._neighbour_reads(position, step, end)
-        plans = self._planner.plans(
-            position,
-            step=step,
-            end=end,
-            rank=self.rank,
-            world_size=self.world_size,
-            batch_size=self.batch_size,
-        )
-        pending: deque[Pending] = deque()
-        failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
-        ahead = 1
-        with self._workers() as workers:
-            try:
-                while True:
-                    while len(pending) < ahead and failed is None:
-                        try:
-                            plan = next(plans, None)
-                            if plan is None:
-                                break
-                            pending.append(self._assembler.begin(plan, workers, neighbours, empty))
-                        except ShardkitError as err:
-                            failed = err
-                            break
-                        ahead = self._batches_ahead(pending[-1], workers.limit)
-                    if pending:
-                        batch = self._finish(pending[0])
-                        pending.popleft()
-                        yield batch
-                    elif failed is not None:
-                        raise failed
-                    else:
-                        return
-            finally:
-                for job in pending:
-                    job.cancel()
+        return self._delivery.batches(position, step=step, end=end, empty=empty)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON values: version, fingerprint, position of the next batch."""
@@ -558,44 +517,9 @@ class Stream:
         self._hard = self._hard.begun(self._position, num_used=used, size=mining.size)
         self._assembler.planner = self._new_planner()
 
-    def _neighbour_reads(self, position: int, step: int, end: int | None) -> NeighbourReads | None:
-        if self._shuffle.kind == "full":
-            return None
-        return NeighbourReads(
-            self._planner,
-            self._sources,
-            self._assembler.fields,
-            rank=self.rank,
-            world_size=self.world_size,
-            start=position,
-            stride=step * self.global_batch_size,
-            batch=self.global_batch_size,
-            end=end,
-            memory=self._memory // 2,
-            fetcher=self._fetcher,
-        )
-
     def _whole_batches(self, epoch_samples: int) -> int:
         samples = checked_whole(epoch_samples, "epoch_samples")
         return -(-samples // self.global_batch_size) * self.global_batch_size
-
-    def _workers(self) -> Workers:
-        pace = Pace(cores=available_cores(), most=self._threads) if self._paced else self._threads
-        return Workers(pace, most=self._threads)
-
-    def _batches_ahead(self, pending: Pending, jobs_at_once: int) -> int:
-        """Return how many batches of this size may be under way within the memory bound."""
-        # While a batch is read, its undecoded bytes and one decoded copy of each sample exist beside its arrays.
-        size = 2 * sum(array.nbytes for array in (*pending.buffers.audio.values(), *pending.buffers.arrays.values()))
-        wanted = max(_MIN_AHEAD, -(-_AHEAD_PER_JOB * jobs_at_once // len(pending.plan.draws)))
-        memory = self._memory if self._shuffle.kind == "full" else self._memory // 2  # the rest: _neighbour_reads
-        return max(1, min(wanted, memory // max(1, size)))
-
-    def _finish(self, pending: Pending) -> Batch:
-        began = time.perf_counter()
-        batch = self._assembler.finish(pending)
-        self._counters.delivered([name for name in batch.sources if name], time.perf_counter() - began)
-        return batch
 
     def _identify(self) -> dict[str, str]:
         # Only where there are any, so that states of streams without them stay what they were.
