@@ -98,8 +98,7 @@ def pack(
     interrupted = claim_output(output)
     outcomes = run_jobs(write_shard, jobs, workers=processes, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
-    vocabulary = imported.labels if imported else ()
-    manifest = _manifest(found, outcomes, kinds, columns, options, output, vocabulary=vocabulary)
+    manifest = _manifest(found, outcomes, kinds, columns, options, output, imported)
     unpacked.sort(key=_place)
     left_out = sorted((line for outcome in outcomes for line in outcome.left_out), key=_place)
     write_bytes(output / REPORT_NAME, report_lines([*unpacked, *left_out]))
@@ -179,8 +178,7 @@ def _manifest(
     columns: Mapping[str, pa.DataType],
     options: PackOptions,
     output: Location,
-    *,
-    vocabulary: tuple[str, ...],
+    imported: Import | None,
 ) -> Manifest:
     shards = [outcome.info for outcome in outcomes if outcome.info is not None]
     if not shards:
@@ -193,11 +191,12 @@ def _manifest(
     return build_manifest(
         name=options.name or output.name,
         shards=shards,
-        vocabulary=vocabulary,
+        vocabulary=imported.labels if imported else (),
         labels={label for item in found for label in item.labels},
         interval_names={name for item in found for name, _, _ in item.intervals},
         kinds=kinds,
         extensions=extensions,
         columns={name: str(kind) for name, kind in columns.items()},
         options=options.recorded(),
+        ontology=imported.ontology if imported else None,
     )

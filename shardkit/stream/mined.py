@@ -127,6 +127,10 @@ def load_examples(feedback: object, digest: object) -> HardExamples:
 
 
 def _by_key(keys: list[Any], scores: NDArray[np.float64], source: Source) -> Examples:
+    if source.view.of_events:
+        raise InputError(
+            f"feedback: keys name recordings, and the rows of source {source.name!r} are events; give positions"
+        )
     known = one_chunk(source.catalog.table.column("key"))
     places = pc.index_in(pa.array(keys, type=known.type), value_set=known)
     if places.null_count:
@@ -140,7 +144,7 @@ def _by_key(keys: list[Any], scores: NDArray[np.float64], source: Source) -> Exa
 def _by_position(
     positions: _Ints, scores: NDArray[np.float64], sources: Sequence[Source], mined: Mined, planner: Planner
 ) -> Examples:
-    drawn, rows, starts = planner.recordings(positions)
+    drawn, rows, starts, _ = planner.recordings(positions)
     early = np.flatnonzero((drawn == mined.source) & (positions < mined.since))
     if len(early) and mined.since:
         raise InputError(
