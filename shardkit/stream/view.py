@@ -169,9 +169,15 @@ class View(Narrowing):
         """
         return self.selection.sections(rows, passes=passes, key=key)
 
-    def has(self, rows: _Ints) -> NDArray[np.bool_]:
-        """Return which rows of the catalog are recordings of the view, (row,)."""
-        return np.asarray(self._selected[rows])
+    def has(self, rows: _Ints, events: _Ints) -> NDArray[np.bool_]:
+        """Return which samples are of the view's recordings or, where its rows are events, of these, (sample,).
+
+        Args:
+            rows: Of the catalog, (sample,).
+            events: Which interval of the catalog each sample is, or -1, (sample,).
+        """
+        spans = self.selection.spans
+        return np.asarray(self._selected[rows] if spans is None else np.isin(events, spans.numbers))
 
     def longest_s(self) -> float:
         """Return the length of the longest row, in seconds; 0 for a view without rows."""

@@ -225,7 +225,12 @@ def test_a_hard_event_comes_again_with_its_own_label(dataset) -> None:
     first = list(stream)
     told = {heard(batch, i): (batch.positions[i], batch.sources[i]) for batch in first for i in range(len(batch))}
     wanted = {what: at for what, (at, source) in told.items() if source == "strong"}
-    stream.feedback(list(wanted.values()), [0.9] * len(wanted))
+    every = [position for batch in first for position in batch.positions.tolist()]
+    of_events = [source in ("strong", "hard") for batch in first for source in batch.sources]
+    assert stream.feedback(every, [0.4] * len(every)) == 0
+    others = [position for position, mine in zip(every, of_events, strict=True) if not mine]
+    assert stream.feedback(others, [0.9] * len(others)) == 0  # [B] weak negatives got among the hard ones
+    assert stream.feedback(list(wanted.values()), [0.9] * len(wanted)) == len(wanted)
     again = [heard(batch, i) for batch in stream for i in range(len(batch)) if batch.sources[i] == "hard"]
     assert len(again) == 16
     assert set(again) <= set(wanted)
