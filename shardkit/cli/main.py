@@ -14,6 +14,7 @@ from shardkit.cli.export import export
 from shardkit.cli.featurize import featurize
 from shardkit.cli.index import index
 from shardkit.cli.info import info
+from shardkit.cli.labels import labels
 from shardkit.cli.options import Command
 from shardkit.cli.pack import pack
 from shardkit.cli.synth import synth
@@ -34,6 +35,7 @@ _COMMANDS: dict[Callable[..., None], str] = {
     pack: "Pack recordings into shards with an index.",
     index: "Adopt existing WebDataset tars in place.",
     info: "Say what a dataset holds.",
+    labels: "Count labels and events; as a table, or a picture.",
     verify: "Check structure, hashes and, with --deep, audio.",
     cat: "Show one sample, or write a crop of it.",
     featurize: "Compute features once, into shards of their own.",

@@ -8,7 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardkit.core.errors import InputError
-from shardkit.format.manifest import MANIFEST_NAME, FieldInfo, FieldKind, Manifest, ShardInfo, Totals, totals
+from shardkit.core.ontology import Ontology
+from shardkit.format.manifest import (
+    MANIFEST_NAME,
+    FieldInfo,
+    FieldKind,
+    Manifest,
+    ShardInfo,
+    Totals,
+    ontology_classes,
+    totals,
+)
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.shard import PARTIAL_PREFIX
 from shardkit.storage.location import Location
@@ -119,6 +129,7 @@ def build_manifest(
     extensions: Mapping[str, set[str]],
     columns: Mapping[str, str],
     options: Mapping[str, object],
+    ontology: Ontology | None = None,
 ) -> Manifest:
     """Return a manifest with its totals.
 
@@ -138,6 +149,7 @@ def build_manifest(
         columns=dict(columns),
         options=dict(options),
         totals=totals(shards),
+        ontology=ontology_classes(ontology),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shardkit.core.errors import InputError
+from shardkit.core.ontology import Ontology
 from shardkit.core.sizes import count
 from shardkit.pack.cells import cell_text, key_of_cell, labels_of_cell
 from shardkit.pack.columns import column_name
@@ -42,6 +43,7 @@ class Import:
     missing: list[Missing]
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    ontology: Ontology | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def read_imported(source: Location, options: InputOptions, *, hops_s: Mapping[st
         missing=missing,
         labels=found.labels,
         notes=found.notes,
+        ontology=found.ontology,
     )
 
 

@@ -75,6 +75,7 @@ class InputOptions:
         split_column: Column with the name of each sample's split.
         importer: A known layout, or ``package.module:function``; None: a folder or a manifest.
         importer_options: Values of the importer's own options, as text.
+        ontology: The ``ontology.json`` that says how labels are related; None: what the importer knows, if anything.
     """
 
     root: Location | None = None
@@ -87,6 +88,7 @@ class InputOptions:
     split_column: str | None = None
     importer: str | None = None
     importer_options: Mapping[str, str] = field(default_factory=dict)
+    ontology: Location | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would be passed over."""

@@ -9,7 +9,7 @@ from shardkit.audio.options import TranscodeOptions
 from shardkit.core.errors import InputError
 from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED, index_schema
-from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, dump_manifest
+from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, dump_manifest, ontology_classes
 from shardkit.pack.columns import arrow_type, column_name
 from shardkit.pack.commit import (
     REPORT_NAME,
@@ -31,6 +31,7 @@ from shardkit.pack.plan import plan_shards
 from shardkit.pack.shard import ShardJob, ShardOutcome, write_shard
 from shardkit.storage.location import Location
 from shardkit.storage.store import write_bytes
+from shardkit.stream.classes import read_ontology
 
 
 def pack(
@@ -75,6 +76,7 @@ def pack(
     if inputs.split_column and options.splits:
         raise InputError(f"splits are given as fractions and as the column {inputs.split_column!r}; choose one")
     check_no_dataset(output)
+    ontology = None if inputs.ontology is None else read_ontology(inputs.ontology)
     found, unpacked, types, imported = _read(source, inputs, hops_s or {}, options)
     kinds = field_kinds(found)
     hops_s = _checked_hops(hops_s or {}, kinds)
@@ -98,8 +100,9 @@ def pack(
     interrupted = claim_output(output)
     outcomes = run_jobs(write_shard, jobs, workers=processes, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
-    vocabulary = imported.labels if imported else ()
-    manifest = _manifest(found, outcomes, kinds, columns, options, output, vocabulary=vocabulary)
+    manifest = _manifest(found, outcomes, kinds, columns, options, output, imported)
+    if ontology is not None:
+        manifest = manifest.model_copy(update={"ontology": ontology_classes(ontology)})
     unpacked.sort(key=_place)
     left_out = sorted((line for outcome in outcomes for line in outcome.left_out), key=_place)
     write_bytes(output / REPORT_NAME, report_lines([*unpacked, *left_out]))
@@ -179,8 +182,7 @@ def _manifest(
     columns: Mapping[str, pa.DataType],
     options: PackOptions,
     output: Location,
-    *,
-    vocabulary: tuple[str, ...],
+    imported: Import | None,
 ) -> Manifest:
     shards = [outcome.info for outcome in outcomes if outcome.info is not None]
     if not shards:
@@ -193,11 +195,12 @@ def _manifest(
     return build_manifest(
         name=options.name or output.name,
         shards=shards,
-        vocabulary=vocabulary,
+        vocabulary=imported.labels if imported else (),
         labels={label for item in found for label in item.labels},
         interval_names={name for item in found for name, _, _ in item.intervals},
         kinds=kinds,
         extensions=extensions,
         columns={name: str(kind) for name, kind in columns.items()},
         options=options.recorded(),
+        ontology=imported.ontology if imported else None,
     )

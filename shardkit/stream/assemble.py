@@ -247,7 +247,7 @@ class Assembler:
         labels = np.zeros((len(draws), len(self.labels)), dtype=np.float32)
         for index, draw in enumerate(draws):
             if draw is not None and self.labels:
-                self._label_rows[draw.source].fill(draw.row, labels[index])
+                self._label_rows[draw.source].fill(draw.row, draw.event, labels[index])
         return labels
 
     def _masks(self, draws: Sequence[Draw | None], num_samples: int) -> dict[str, NDArray[np.float32]]:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from shardkit.core.errors import FormatError
 from shardkit.stream.catalog import Catalog, one_chunk
+from shardkit.stream.columns import event_names
 
 
 class LabelRows:
-    """The class numbers of each row's labels."""
+    """The class numbers of each row's labels, and of each event's name."""
 
     def __init__(self, catalog: Catalog, classes: Sequence[str]) -> None:
         column = one_chunk(catalog.table.column("labels"))
@@ -23,9 +24,15 @@ class LabelRows:
                 f"{catalog.location}: a label in the index is not in the manifest's vocabulary; run verify"
             )
 
-    def fill(self, row: int, target: NDArray[np.float32]) -> None:
-        """Set the classes of a row in ``target``, (class,)."""
-        target[self._classes[self._offsets[row] : self._offsets[row + 1]]] = 1.0
+        # Events of names that no view has as a label are never drawn.
+        self._of_events = _numbers(event_names(catalog), classes)
+
+    def fill(self, row: int, event: int, target: NDArray[np.float32]) -> None:
+        """Set the classes of a row in ``target``, (class,): that of an event alone, where it is one (not -1)."""
+        if event < 0:
+            target[self._classes[self._offsets[row] : self._offsets[row + 1]]] = 1.0
+        else:
+            target[self._of_events[event]] = 1.0
 
 
 class IntervalRows:
@@ -47,12 +54,17 @@ class IntervalRows:
 
     def of_rows(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the bounds of the intervals of many rows, (interval, 2), and which of these rows each is of."""
+        bounds, number, _ = self.numbered(rows)
+        return bounds, number
+
+    def numbered(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return what ``of_rows`` does, and the number of each interval among those of all rows, (interval,)."""
         counts = self._offsets[rows + 1] - self._offsets[rows]
         number = np.repeat(np.arange(len(rows)), counts)
         mine = np.repeat(self._offsets[rows] - (np.cumsum(counts) - counts), counts) + np.arange(len(number))
         named = self._names[mine] >= 0
         mine = mine[named]
-        return np.stack([self._starts[mine], self._stops[mine]], axis=1), number[named]
+        return np.stack([self._starts[mine], self._stops[mine]], axis=1), number[named], mine
 
     def fill(self, row: int, start: int, stop: int, *, hop: tuple[int, int], target: NDArray[np.float32]) -> None:
         """Mark the frames of the crop [start, stop) that overlap an interval.

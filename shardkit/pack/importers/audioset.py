@@ -54,7 +54,7 @@ def audioset(
         events: Which events to take where a folder has both: ``strong`` or ``framed``.
         classes: ``class_labels_indices.csv``; its order is the vocabulary's. By default, what lies beside the tables.
         names: ``mid_to_display_name.tsv``; likewise.
-        ontology: ``ontology.json``; likewise.
+        ontology: ``ontology.json``; likewise. The dataset keeps how its classes are related.
 
     Raises:
         InputError: A table is not as it should be, a clip is there twice, a class has no name, ...
@@ -78,6 +78,7 @@ def audioset(
         labels=known.vocabulary,
         incomplete=True,
         notes=tuple(notes),
+        ontology=known.ontology,
     )
 
 
