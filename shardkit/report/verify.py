@@ -91,7 +91,13 @@ def verify(
 
 
 def check_shards(
-    dataset: Location, manifest: Manifest, *, deep: bool, workers: int | None = None, progress: BytesDone
+    dataset: Location,
+    manifest: Manifest,
+    *,
+    deep: bool,
+    workers: int | None = None,
+    progress: BytesDone = lambda _done, _total: None,
+    stored: bool = True,
 ) -> list[ShardCheck]:
     """Return what is wrong with each shard, in their order, whatever the number of workers.
 
@@ -101,11 +107,12 @@ def check_shards(
         deep: Decode every recording too.
         workers: See ``verify``.
         progress: Likewise.
+        stored: Whether the manifest is the one in the folder; another one can't be read by other processes.
     """
     total = sum(shard.bytes for shard in manifest.shards)
     counter = _Counter(total, progress)
     processes, _ = share_out(len(manifest.shards), total, workers or os.cpu_count() or 1)
-    if processes > 1:
+    if processes > 1 and stored:
         # The manifest is not sent along: each process reads it once, where a job for each shard would carry it.
         jobs = [_Job(dataset, shard, deep) for shard in manifest.shards]
         return run_jobs(_check_elsewhere, jobs, workers=processes, report=lambda step: counter.add(step.num_bytes))
