@@ -4,7 +4,7 @@ A manifest has everything twice but its names: what it says of a shard stands in
 fields and labels stand in all of them. So where a manifest contradicts an index that has its hash, the index is right.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -12,11 +12,11 @@ import pyarrow as pa
 from shardkit.core.errors import InputError, NotFoundError
 from shardkit.format.hashing import file_hash
 from shardkit.format.index import RESERVED, index_schema
-from shardkit.format.manifest import FieldInfo, Manifest, ShardInfo
+from shardkit.format.manifest import FieldInfo, FieldKind, Manifest, ShardInfo
 from shardkit.repair.arrowtypes import type_of_text
 from shardkit.repair.evidence import Evidence, read_evidence
 from shardkit.repair.places import relocate
-from shardkit.repair.recover import plain_type
+from shardkit.repair.recover import extensions_of, kinds_of, plain_type
 from shardkit.repair.rows import Basis
 from shardkit.report.indexcheck import check_index
 from shardkit.report.problems import Problem
@@ -146,11 +146,11 @@ def _said_by(manifest: Manifest, told: Mapping[int, Evidence]) -> Manifest:
     names = {item["name"] for one in told.values() for row in one.rows for item in row["intervals"] or ()}
     extensions: dict[str, set[str]] = {}
     for one in told.values():
-        for name, extension in _extensions(one):
+        for name, extension in extensions_of(one):
             extensions.setdefault(name, set()).add(extension)
     fields = {
-        name: FieldInfo(kind=info.kind, extensions=tuple(sorted({*info.extensions, *extensions.get(name, ())})))
-        for name, info in manifest.fields.items()
+        name: _field(manifest.fields.get(name), kind, extensions.get(name, set()))
+        for name, kind in kinds_of(first, extensions).items()
     }
     shards = [_shard_said_by(shard, told.get(number)) for number, shard in enumerate(manifest.shards)]
     return manifest.model_copy(
@@ -164,17 +164,18 @@ def _said_by(manifest: Manifest, told: Mapping[int, Evidence]) -> Manifest:
     )
 
 
+def _field(told: FieldInfo | None, kind: FieldKind, extensions: set[str]) -> FieldInfo:
+    """Return what is known of a field: as the manifest has it, with all extensions, or else as the indices do."""
+    by_columns = {"audio", "array"}  # the other kinds look alike in an index
+    if told is None or (told.kind != kind and by_columns & {told.kind, kind}):
+        return FieldInfo(kind=kind, extensions=tuple(sorted(extensions)))
+    return FieldInfo(kind=told.kind, extensions=tuple(sorted({*told.extensions, *extensions})))
+
+
 def _shard_said_by(shard: ShardInfo, told: Evidence | None) -> ShardInfo:
     if told is None:
         return shard
     return shard.model_copy(update={"samples": len(told.rows), "duration_s": told.duration_s()})
-
-
-def _extensions(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    for row in evidence.rows:
-        for name, facts in row["fields"].items():
-            if facts is not None and facts.get("extension"):
-                yield name, facts["extension"]
 
 
 def mended_vocabulary(told: Sequence[str], seen: set[str]) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def recover_manifest(dataset: Location, damaged: bytes) -> tuple[Manifest, list[
         )
     _check_features(dataset, told, sound)
     extensions: dict[str, set[str]] = {}
-    for name, extension in (place for evidence in sound for place in _places(evidence)):
+    for name, extension in (place for evidence in sound for place in extensions_of(evidence)):
         extensions.setdefault(name, set()).add(extension)
     seen = {label for evidence in sound for row in evidence.rows for label in row["labels"] or ()}
     vocabulary = told.get("labels") or ()
@@ -68,7 +68,7 @@ def recover_manifest(dataset: Location, damaged: bytes) -> tuple[Manifest, list[
         vocabulary=vocabulary,
         labels=seen,
         interval_names={one["name"] for evidence in sound for row in evidence.rows for one in row["intervals"] or ()},
-        kinds=_kinds(sound[0], extensions),
+        kinds=kinds_of(sound[0], extensions),
         extensions=extensions,
         columns=_columns(sound[0]),
         options=told.get("options") or _options(sound),
@@ -188,14 +188,15 @@ def _options(sound: Sequence[Evidence]) -> dict[str, object]:
     return {"adopted": True, "label": None, "prefix_keys": prefixed}
 
 
-def _places(evidence: Evidence) -> Iterator[tuple[str, str]]:
+def extensions_of(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Yield (field, extension) of each member that an index lists."""
     for row in evidence.rows:
         for name, facts in row["fields"].items():
             if facts is not None and facts.get("extension"):
                 yield name, facts["extension"]
 
 
-def _kinds(evidence: Evidence, extensions: Mapping[str, set[str]]) -> dict[str, FieldKind]:
+def kinds_of(evidence: Evidence, extensions: Mapping[str, set[str]]) -> dict[str, FieldKind]:
     """Return the kind of each field by its columns, and where those don't tell, by the members' extensions."""
     kinds: dict[str, FieldKind] = {}
     for part in evidence.schema.field("fields").type if evidence.schema is not None else ():

@@ -9,7 +9,7 @@
 Killed at any instant it leaves the dataset as it was, beside new files that nothing names; run again, it finishes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -253,11 +253,17 @@ def _finish(
         number=plan.number,
         actions=tuple(actions),
         totals=told.totals,
-        kept_shards=len(plan.corrected.manifest.shards) - len(mended),
+        kept_shards=len(plan.corrected.manifest.shards) - _changed(plan.corrected.manifest.shards, mended),
         kept_samples=told.totals.samples,
         previous=previous,
         notes=tuple(plan.notes),
     )
+
+
+def _changed(shards: Sequence[ShardInfo], mended: Mapping[int, Mended]) -> int:
+    """Return how many shards have a new tar or a new index, or are none any more."""
+    new = [(shards[number], one.info) for number, one in mended.items()]
+    return sum(info is None or (info.path, info.index) != (old.path, old.index) for old, info in new)
 
 
 def _bring_reports(dataset: Location, output: Location) -> None:

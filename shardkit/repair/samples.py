@@ -47,12 +47,14 @@ class Sorted:
         loose: Members that no sample has, with the reason.
         gaps: Bytes [start, stop) that are no member.
         lost: Keys of samples of which nothing is left.
+        apart: Whether members of a sample lie behind those of another one, so that WebDataset makes two of it.
     """
 
     samples: list[Sample] = field(default_factory=list)
     loose: list[tuple[TarMember, str]] = field(default_factory=list)
     gaps: list[tuple[int, int]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +101,16 @@ def sort_samples(file: BinaryIO, walked: Walked, entries: Sequence[Entry], quest
         pieces = _pieces(file, walked, entries, question)
         found.gaps = list(_between(walked.gaps, pieces, walked.size))
     by_key: dict[str, list[tuple[str, _Piece]]] = {}
+    last = None
     for piece in pieces:
         name = split_name(piece.member.name)
         if name is None:
             found.loose.append((piece.member, "its name has no key"))
         else:
-            by_key.setdefault(question.prefix + name[0], []).append((name[1], piece))
+            key = question.prefix + name[0]
+            found.apart |= key in by_key and key != last
+            by_key.setdefault(key, []).append((name[1], piece))
+            last = key
     known: dict[str, list[str]] = {}
     for entry in entries:
         known.setdefault(entry.key, []).append(entry.name)

@@ -162,12 +162,13 @@ class _Mender:
         )
         found = sort_samples(self._file, walked, list(self._evidence.entries(prefix)), question)
         kept = list(self._kept(found, question))
-        left_out = sound and self._job.basis.adopted  # what can't be indexed stays in the tar, as 'index' leaves it
+        # What can't be indexed stays in an adopted tar, as 'shardkit index' leaves it.
+        left_out = sound and not found.apart and self._job.basis.adopted
         if not kept:
             self._mended.actions.append(
                 Action(action="dropped-shard", shard=self._job.shard.path, reason="no sample of it is whole")
             )
-        elif sound and (left_out or not self._broken):
+        elif sound and not found.apart and (left_out or not self._broken):
             self._index_of(self._job.shard.path, [row for _, row in kept], walked.size, self._hash, keep_tar=True)
         else:
             self._rewrite(kept)
@@ -278,7 +279,7 @@ class _Mender:
         kind: ActionKind = "mended-manifest" if same else "rebuilt-index" if keep_tar else "rewritten-shard"
         reason = {
             "mended-manifest": "tar and index are whole, the manifest was wrong about them",
-            "rebuilt-index": f"its tar is whole; index {again}",
+            "rebuilt-index": f"its tar stays; index {again}",
         }.get(kind, f"its tar is damaged; {count(len(rows), 'whole sample')}")
         became = None if same else index if keep_tar else path
         self._mended.actions.insert(0, Action(action=kind, shard=job.shard.path, reason=reason, became=became))
