@@ -220,5 +220,9 @@ def _basis(dataset: Location, manifest: Manifest, problems: Sequence[Sequence[Pr
 
 
 def _told_type(part: pa.Field, manifest: Manifest) -> pa.DataType:
-    """Return the type of an index's column with the spelling that the manifest has, of the two there may be."""
-    return part.type if manifest.columns.get(part.name) == str(part.type) else plain_type(part.type)
+    """Return the type of an index's column, spelt as its writer had it, so that equal rows are equal bytes.
+
+    ``pack`` has the manifest's spelling of the two there may be; ``featurize`` has that of the index it read.
+    """
+    own = manifest.features is not None or manifest.columns.get(part.name) == str(part.type)
+    return part.type if own else plain_type(part.type)

@@ -247,7 +247,8 @@ def read_or_recover(dataset: Location) -> tuple[Manifest, bytes, list[str]]:
         raise InputError(f"{place}: it is a folder, not a file; move it away, then repair again") from None
     try:
         if data:
-            return load_manifest(data, where=str(place)), data, []
+            found, notes = _with_all_shards(dataset, load_manifest(data, where=str(place)), data)
+            return found, data, notes
         why = "there is no manifest"
     except FormatError as err:
         if "upgrade shardkit" in str(err):
@@ -255,3 +256,17 @@ def read_or_recover(dataset: Location) -> tuple[Manifest, bytes, list[str]]:
         why = str(err)
     manifest, notes = recover_manifest(dataset, data)
     return manifest, data, [f"manifest made from the indices: {why}", *notes]
+
+
+def _with_all_shards(dataset: Location, manifest: Manifest, data: bytes) -> tuple[Manifest, list[str]]:
+    """Return a manifest; where it lacks shards that it counts and that lie there, one made from the indices."""
+    missing = manifest.totals.shards - len(manifest.shards)
+    if missing <= 0:
+        return manifest, []
+    try:
+        found, notes = recover_manifest(dataset, data)
+    except (InputError, StorageError):
+        return manifest, []
+    if len(found.shards) != manifest.totals.shards:
+        return manifest, []
+    return found, [f"manifest made from the indices: {missing} of its shards were gone from it", *notes]

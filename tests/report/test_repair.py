@@ -184,6 +184,8 @@ def test_a_manifest_of_a_later_version_is_refused_and_left_alone(dataset):
         lambda manifest: manifest["columns"].update(take="string", more="double"),
         lambda manifest: manifest["fields"].update(vocalr=manifest["fields"].pop("vocals")),
         lambda manifest: manifest["interval_names"].remove("sung"),
+        lambda manifest: manifest["shards"].pop(2),
+        lambda manifest: manifest["shards"][3].update(index=manifest["shards"].pop(4)["index"]),
     ],
 )
 def test_a_manifest_that_contradicts_its_shards_gives_way(dataset, whole, packed, edit):
