@@ -4,7 +4,7 @@ A manifest has everything twice but its names: what it says of a shard stands in
 fields and labels stand in all of them. So where a manifest contradicts an index that has its hash, the index is right.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -12,12 +12,13 @@ import pyarrow as pa
 from shardkit.core.errors import InputError, NotFoundError
 from shardkit.format.hashing import file_hash
 from shardkit.format.index import RESERVED, index_schema
-from shardkit.format.manifest import FieldInfo, FieldKind, Manifest, ShardInfo
+from shardkit.format.manifest import FieldInfo, FieldKind, Manifest
 from shardkit.repair.arrowtypes import type_of_text
 from shardkit.repair.evidence import Evidence, read_evidence
 from shardkit.repair.places import relocate
-from shardkit.repair.recover import extensions_of, kinds_of, plain_type
+from shardkit.repair.recover import kinds_of, plain_type
 from shardkit.repair.rows import Basis
+from shardkit.repair.said import Said
 from shardkit.report.indexcheck import check_index
 from shardkit.report.problems import Problem
 from shardkit.report.rowcheck import manifest_problems
@@ -123,8 +124,7 @@ def _by_indices(dataset: Location, manifest: Manifest, problems: list[list[Probl
     if not disputed:
         return manifest, []
     trusted = [n for n, found in enumerate(problems) if not any(problem.kind in _UNTRUSTED for problem in found)]
-    told = {number: read_evidence(dataset / manifest.shards[number].index) for number in trusted}
-    mended = _said_by(manifest, {number: one for number, one in told.items() if one.schema is not None})
+    mended = _said_by(dataset, manifest, trusted)
     settled = []
     for number in disputed:
         left = check_index(mended.shards[number], dataset, mended).problems
@@ -136,29 +136,27 @@ def _by_indices(dataset: Location, manifest: Manifest, problems: list[list[Probl
     return mended, [f"it contradicted the index {manifest.shards[number].index}" for number in settled]
 
 
-def _said_by(manifest: Manifest, told: Mapping[int, Evidence]) -> Manifest:
-    """Return a manifest with what indices say of columns, labels, intervals, members and shards."""
-    first = next(iter(told.values()), None)
-    if first is None or first.schema is None:
+def _said_by(dataset: Location, manifest: Manifest, trusted: Sequence[int]) -> Manifest:
+    """Return a manifest with what the indices of some shards say of columns, labels, intervals, members and sums."""
+    said, shards = Said(), list(manifest.shards)
+    for number in trusted:
+        told = read_evidence(dataset / shards[number].index)
+        said.add(told)
+        if told.schema is not None:
+            sums = {"samples": len(told.rows), "duration_s": told.duration_s()}
+            shards[number] = shards[number].model_copy(update=sums)
+    if said.first.schema is None:
         return manifest
-    columns = {part.name: _told_type(part, manifest) for part in first.schema if part.name not in RESERVED}
-    seen = {label for one in told.values() for row in one.rows for label in row["labels"] or ()}
-    names = {item["name"] for one in told.values() for row in one.rows for item in row["intervals"] or ()}
-    extensions: dict[str, set[str]] = {}
-    for one in told.values():
-        for name, extension in extensions_of(one):
-            extensions.setdefault(name, set()).add(extension)
-    fields = {
-        name: _field(manifest.fields.get(name), kind, extensions.get(name, set()))
-        for name, kind in kinds_of(first, extensions).items()
-    }
-    shards = [_shard_said_by(shard, told.get(number)) for number, shard in enumerate(manifest.shards)]
+    columns = {part.name: _told_type(part, manifest) for part in said.first.schema if part.name not in RESERVED}
     return manifest.model_copy(
         update={
             "columns": {name: str(kind) for name, kind in columns.items()},
-            "labels": mended_vocabulary(manifest.labels, seen),
-            "interval_names": tuple(sorted({*manifest.interval_names, *names})),
-            "fields": fields,
+            "labels": mended_vocabulary(manifest.labels, said.labels),
+            "interval_names": tuple(sorted({*manifest.interval_names, *said.interval_names})),
+            "fields": {
+                name: _field(manifest.fields.get(name), kind, said.extensions.get(name, set()))
+                for name, kind in kinds_of(said.first, said.extensions).items()
+            },
             "shards": tuple(shards),
         }
     )
@@ -170,12 +168,6 @@ def _field(told: FieldInfo | None, kind: FieldKind, extensions: set[str]) -> Fie
     if told is None or (told.kind != kind and by_columns & {told.kind, kind}):
         return FieldInfo(kind=kind, extensions=tuple(sorted(extensions)))
     return FieldInfo(kind=told.kind, extensions=tuple(sorted({*told.extensions, *extensions})))
-
-
-def _shard_said_by(shard: ShardInfo, told: Evidence | None) -> ShardInfo:
-    if told is None:
-        return shard
-    return shard.model_copy(update={"samples": len(told.rows), "duration_s": told.duration_s()})
 
 
 def mended_vocabulary(told: Sequence[str], seen: set[str]) -> tuple[str, ...]:

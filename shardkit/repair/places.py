@@ -10,7 +10,7 @@ from shardkit.repair.evidence import read_evidence
 from shardkit.repair.names import stem
 from shardkit.storage.location import Location
 from shardkit.storage.reference import resolve
-from shardkit.storage.store import read_bytes, size
+from shardkit.storage.store import list_files, read_bytes, size
 
 
 def relocate(dataset: Location, manifest: Manifest) -> tuple[Manifest, list[str]]:
@@ -19,6 +19,7 @@ def relocate(dataset: Location, manifest: Manifest) -> tuple[Manifest, list[str]
     A tar that is missing, or that two shards name, is looked for under the name in its index and under its index's own;
     an index under its tar's name. Parts are taken for what they should be by their size and hash.
     """
+    listed = _listed(dataset)
     shards: list[ShardInfo] = []
     reasons: list[str] = []
     paths = Counter(shard.path for shard in manifest.shards)
@@ -28,9 +29,9 @@ def relocate(dataset: Location, manifest: Manifest) -> tuple[Manifest, list[str]
         folder = shard.index.partition("/")[0]
         if shard.split not in manifest.splits and folder in manifest.splits:
             changes["split"] = folder
-        if indices[shard.index] > 1 or _size(dataset, shard.index) is None:
+        if indices[shard.index] > 1 or _is_missing(shard.index, listed):
             changes["index"] = next(_indices(dataset, shard), shard.index)
-        if paths[shard.path] > 1 or _size(dataset, shard.path) is None:
+        if paths[shard.path] > 1 or _is_missing(shard.path, listed):
             changes["path"] = next(_tars(dataset, shard, changes.get("index", shard.index)), shard.path)
         changes = {name: value for name, value in changes.items() if value != getattr(shard, name)}
         reasons += [f"shard {shard.path}: its {name} is {value}" for name, value in changes.items()]
@@ -38,6 +39,20 @@ def relocate(dataset: Location, manifest: Manifest) -> tuple[Manifest, list[str]
     if len(shards) < len(manifest.shards):
         reasons.append("it names a shard twice")
     return (manifest.model_copy(update={"shards": tuple(shards)}) if reasons else manifest), reasons
+
+
+def _listed(dataset: Location) -> frozenset[str] | None:
+    """Return the names of the files in a folder; None where it can't be listed."""
+    try:
+        return frozenset(file.name for file in list_files(dataset))
+    except StorageError:
+        return None
+
+
+def _is_missing(name: str, listed: frozenset[str] | None) -> bool:
+    """Tell whether a file of the folder is missing; of tars elsewhere the checks that follow tell it."""
+    outside = name.startswith(("/", "../")) or "://" in name
+    return listed is not None and not outside and name not in listed
 
 
 def _indices(dataset: Location, shard: ShardInfo) -> Iterator[str]:

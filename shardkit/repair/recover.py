@@ -20,6 +20,7 @@ from shardkit.pack.commit import MARK_NAME, build_manifest
 from shardkit.pack.fields import kind_of_extension
 from shardkit.repair.evidence import Evidence, read_evidence
 from shardkit.repair.names import UNKNOWN_HASH, base_stem, generation, number_of, stem
+from shardkit.repair.said import Said
 from shardkit.report.strays import SHARD_FILE
 from shardkit.storage.location import Location
 from shardkit.storage.store import StoredFile, is_folder, list_files, read_bytes
@@ -45,33 +46,31 @@ def recover_manifest(dataset: Location, damaged: bytes) -> tuple[Manifest, list[
     """
     files = list_files(dataset)
     told, notes = _told(dataset, damaged, files)
-    found = list(_shards(dataset, files))
-    sound = [evidence for _, evidence in found if evidence.schema is not None]
-    if not sound:
+    said, infos = Said(), []
+    for info, evidence in _shards(dataset, files):
+        infos.append(info)
+        said.add(evidence)
+    if said.first.schema is None:
         raise InputError(
             f"{dataset}: no manifest and no index that can be read: there is nothing to repair a dataset from; where "
             "there are whole tars, 'shardkit index' adopts them"
         )
-    _check_features(dataset, told, sound)
-    extensions: dict[str, set[str]] = {}
-    for name, extension in (place for evidence in sound for place in extensions_of(evidence)):
-        extensions.setdefault(name, set()).add(extension)
-    seen = {label for evidence in sound for row in evidence.rows for label in row["labels"] or ()}
+    _check_features(dataset, told, said)
     vocabulary = told.get("labels") or ()
-    if not seen <= set(vocabulary):
+    if not said.labels <= set(vocabulary):
         vocabulary = ()
-    if not vocabulary and seen:
+    if not vocabulary and said.labels:
         notes.append("the vocabulary's order is gone with the manifest: labels are in their natural order now")
     manifest = build_manifest(
         name=told.get("name") or dataset.name,
-        shards=sorted((info for info, _ in found), key=_by_split(told)),
+        shards=sorted(infos, key=_by_split(told)),
         vocabulary=vocabulary,
-        labels=seen,
-        interval_names={one["name"] for evidence in sound for row in evidence.rows for one in row["intervals"] or ()},
-        kinds=kinds_of(sound[0], extensions),
-        extensions=extensions,
-        columns=_columns(sound[0]),
-        options=told.get("options") or _options(sound),
+        labels=said.labels,
+        interval_names=said.interval_names,
+        kinds=kinds_of(said.first, said.extensions),
+        extensions=said.extensions,
+        columns=_columns(said.first),
+        options=told.get("options") or _options(said),
     )
     if any(file.name == MARK_NAME for file in files):
         notes.append(
@@ -158,11 +157,10 @@ def _info(index: str, path: str, num_bytes: int, evidence: Evidence) -> ShardInf
     )
 
 
-def _check_features(dataset: Location, told: Mapping[str, Any], sound: Sequence[Evidence]) -> None:
+def _check_features(dataset: Location, told: Mapping[str, Any], said: Said) -> None:
     """Raise if the shards hold features and nothing says what these are."""
-    wanted = {evidence.note.get("features") for evidence in sound}
     features = told.get("features")
-    if wanted != {None} and (features is None or wanted != {features.key}):
+    if said.features != {None} and (features is None or said.features != {features.key}):
         raise InputError(
             f"{dataset}: its shards hold features, and what these are is gone with the manifest; compute them again "
             "with 'shardkit featurize' into another folder"
@@ -175,25 +173,11 @@ def _by_split(told: Mapping[str, Any]) -> Any:
     return lambda info: (order.index(info.split) if info.split in order else len(order), info.split, info.index)
 
 
-def _options(sound: Sequence[Evidence]) -> dict[str, object]:
+def _options(said: Said) -> dict[str, object]:
     """Return the options that the indices give away: whether the tars were adopted, and their keys got prefixes."""
-    tars = [str(evidence.note.get("tar")) for evidence in sound]
-    if not any(tar.startswith("/") or "://" in tar for tar in tars):
+    if not any(tar.startswith("/") or "://" in tar for tar in said.tars):
         return {}
-    prefixed = all(
-        row["key"].startswith(f"{tar.rpartition('/')[2].removesuffix('.tar')}/")
-        for tar, evidence in zip(tars, sound, strict=True)
-        for row in evidence.rows
-    )
-    return {"adopted": True, "label": None, "prefix_keys": prefixed}
-
-
-def extensions_of(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Yield (field, extension) of each member that an index lists."""
-    for row in evidence.rows:
-        for name, facts in row["fields"].items():
-            if facts is not None and facts.get("extension"):
-                yield name, facts["extension"]
+    return {"adopted": True, "label": None, "prefix_keys": said.prefixed}
 
 
 def kinds_of(evidence: Evidence, extensions: Mapping[str, set[str]]) -> dict[str, FieldKind]:

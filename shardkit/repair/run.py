@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shardkit.core.errors import InputError, NotFoundError
+from shardkit.core.errors import InputError, NotFoundError, StorageError
 from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, dump_manifest, totals
 from shardkit.pack.commit import REPORT_NAME, check_no_dataset, claim_output, remove_mark
 from shardkit.pack.engine import Progress, run_jobs, share_out
@@ -115,7 +115,10 @@ def repair(
 
 def _number(dataset: Location, old: bytes) -> int:
     """Return the number of this repair: one more than the last, unless that was killed before it wrote a manifest."""
-    numbers = [number for file in list_files(dataset) if (number := number_of(file.name)) is not None]
+    try:
+        numbers = [number for file in list_files(dataset) if (number := number_of(file.name)) is not None]
+    except StorageError:  # plain HTTP lists nothing, and nothing can be written there
+        return 1
     if not numbers:
         return 1
     last = max(numbers)
