@@ -12,6 +12,7 @@ import tarfile
 import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 
 from shardkit.format.manifest import MANIFEST_NAME
 from shardkit.pack import engine
@@ -28,6 +29,7 @@ from shardkit.storage.store import list_files, read_bytes, write_bytes
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.stream import Stream
 
+from .conftest import Damageable
 from .test_repair import content, files, gone
 from .test_verify_edits import flac, write_tar
 
@@ -168,6 +170,28 @@ def test_an_index_is_made_again_whatever_it_was_packed_with(tmp_path, data_dir, 
     index.unlink()
     repair(locate(tmp_path / "ds"))
     assert (tmp_path / "ds" / "train" / "000000.repair-1.parquet").read_bytes() == before
+
+
+def test_lossy_members_keep_their_seek_tables_and_setups(tmp_path):
+    (tmp_path / "some").mkdir()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (4, 120_000))
+    for number, samples in enumerate(noise):
+        ending = ("ogg", "mp3")[number % 2]
+        soundfile.write(tmp_path / "some" / f"{number}.{ending}", samples, 24_000)
+    pack(locate(tmp_path / "some"), locate(tmp_path / "ds"), inputs=InputOptions(), options=PackOptions(workers=1))
+    whole = content(tmp_path / "ds")
+    damaged = Damageable(tmp_path / "ds")
+    place, index = damaged.place(1, "audio"), tmp_path / "ds" / "train" / "000000.parquet"
+    before = index.read_bytes()
+    index.unlink()
+    repair(damaged.location)
+    assert (tmp_path / "ds" / "train" / "000000.repair-1.parquet").read_bytes() == before
+    damaged.flip(place.shard, place.offset + place.size // 2)
+    done = repair(damaged.location)
+    assert gone(done) == {place.key}
+    assert (done.number, len(done.of("rewritten-shard"))) == (2, 1)
+    assert verify(damaged.location, deep=True).problems == ()
+    assert content(tmp_path / "ds") == {key: value for key, value in whole.items() if key != place.key}
 
 
 @pytest.mark.parametrize(
