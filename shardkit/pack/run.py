@@ -99,7 +99,7 @@ def pack(
     outcomes = run_jobs(write_shard, jobs, workers=processes, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
     vocabulary = imported.labels if imported else ()
-    manifest = _manifest(found, outcomes, kinds, columns, options, output, vocabulary=vocabulary)
+    manifest = _manifest(found, outcomes, kinds, columns, options, output, vocabulary=vocabulary, inputs=inputs)
     unpacked.sort(key=_place)
     left_out = sorted((line for outcome in outcomes for line in outcome.left_out), key=_place)
     write_bytes(output / REPORT_NAME, report_lines([*unpacked, *left_out]))
@@ -181,6 +181,7 @@ def _manifest(
     output: Location,
     *,
     vocabulary: tuple[str, ...],
+    inputs: InputOptions,
 ) -> Manifest:
     shards = [outcome.info for outcome in outcomes if outcome.info is not None]
     if not shards:
@@ -199,5 +200,5 @@ def _manifest(
         kinds=kinds,
         extensions=extensions,
         columns={name: str(kind) for name, kind in columns.items()},
-        options=options.recorded(),
+        options=options.recorded() | inputs.recorded(),
     )
