@@ -86,17 +86,21 @@ def spread(shares: NDArray[np.int64], *, num_lanes: int, groups: Sequence[int] |
     Raises:
         InputError: The slots of a group can't be shared out evenly among the batches of a period.
     """
-    slot_source = _lattice(shares) if groups is None else _grouped_lattice(shares, np.array(groups), num_lanes)
+    slot_source = (
+        _lattice(shares, _step(int(shares.sum())))
+        if groups is None
+        else _grouped_lattice(shares, np.array(groups), num_lanes)
+    )
     slot_prior, lane_slots = _count_in_lanes(slot_source, len(shares), num_lanes)
     for table in (shares, slot_source, slot_prior, lane_slots):
         table.setflags(write=False)
     return Mixture(shares=shares, slot_source=slot_source, slot_prior=slot_prior, lane_slots=lane_slots)
 
 
-def _lattice(shares: NDArray[np.int64]) -> NDArray[np.int64]:
+def _lattice(shares: NDArray[np.int64], step: int) -> NDArray[np.int64]:
     """Return the source of each slot."""
     period = int(shares.sum())
-    lattice = np.arange(period, dtype=np.int64) * _step(period) % period
+    lattice = np.arange(period, dtype=np.int64) * step % period
     return np.repeat(np.arange(len(shares), dtype=np.int64), shares)[lattice]
 
 
@@ -106,11 +110,11 @@ def _grouped_lattice(shares: NDArray[np.int64], groups: NDArray[np.int64], batch
     of_groups = np.bincount(groups, weights=shares).astype(np.int64)
     if (of_groups % repeats).any():
         raise InputError(f"groups of {of_groups.tolist()} slots can't be shared out among {repeats} batches")
-    slot_group = np.tile(_lattice(of_groups // repeats), repeats)
+    slot_group = np.tile(_lattice(of_groups // repeats, _step(batch)), repeats)
     slot_source = np.empty(len(slot_group), dtype=np.int64)
     for group in np.flatnonzero(of_groups).tolist():
         members = np.flatnonzero(groups == group)
-        slot_source[slot_group == group] = members[_lattice(shares[members])]
+        slot_source[slot_group == group] = members[_lattice(shares[members], _even_step(int(of_groups[group])))]
     return slot_source
 
 
@@ -215,9 +219,36 @@ def _smallest_working(weights: Sequence[float], index: int, slots: int) -> float
 
 def _step(period: int) -> int:
     """Return the number nearest to period / golden ratio that is prime to the period; of SLOTS that is STEP."""
+    return next(step for step in _golden_steps(period) if math.gcd(step, period) == 1)
+
+
+def _even_step(period: int) -> int:
+    """Return, of the numbers near period / golden ratio that are prime to the period, the one of the evenest multiples.
+
+    How far a run of multiples strays is bounded by the partial quotients of step / period (Niederreiter, theorem
+    3.4): near the golden section the first ones are 1, and of the others the largest had best be small.
+    """
+    prime = [step for step in _golden_steps(period) if math.gcd(step, period) == 1]
+    return min(prime, key=lambda step: max(_partial_quotients(step, period)))  # of equal ones the nearest
+
+
+def _golden_steps(period: int) -> list[int]:
+    """Return whole numbers around period / golden ratio, the nearest first."""
     golden = period * (math.sqrt(5) - 1) / 2
-    near = sorted(range(max(1, int(golden) - 64), int(golden) + 65), key=lambda step: abs(step - golden))
-    return next(step for step in near if math.gcd(step, period) == 1)
+    return sorted(range(max(1, int(golden) - 64), int(golden) + 65), key=lambda step: abs(step - golden))
+
+
+def _partial_quotients(step: int, period: int) -> list[int]:
+    """Return the partial quotients of step / period behind the first, which is 0.
+
+    >>> _partial_quotients(8, 13), _partial_quotients(2, 9)
+    ([1, 1, 1, 1, 2], [4, 2])
+    """
+    found = []
+    while step:
+        found.append(period // step)
+        period, step = step, period % step
+    return found
 
 
 def _count_in_lanes(

@@ -1,12 +1,14 @@
 """Laws of a composition of groups: exact by group in each batch, by weight inside a group, passes whole."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardkit.core.errors import InputError
-from shardkit.core.mixture import LANES, repeats_of, spread
+from shardkit.core.mixture import LANES, _even_step, _partial_quotients, repeats_of, spread
 from shardkit.core.order import MixedOrder
 from shardkit.core.shuffle import Shuffle
 from shardkit.core.stages import MIN_SEGMENT, SourceRows, Stage
@@ -136,9 +138,19 @@ def test_the_order_of_groups_is_frozen():
 
 
 FROZEN = [
-    [0, 0, 4], [1, 0, 9], [0, 0, 13], [3, 0, 1], [0, 0, 27], [2, 0, 523], [1, 0, 19], [0, 0, 21], [0, 0, 12],
-    [2, 0, 2482], [1, 0, 8], [0, 0, 30], [0, 7031250000, 15],
+    [0, 0, 4], [1, 0, 9], [0, 0, 13], [3, 0, 1], [0, 0, 27], [2, 0, 523], [1, 0, 19], [0, 0, 21], [2, 0, 2685],
+    [0, 0, 12], [3, 5, 1], [0, 0, 30], [0, 7031250000, 15],
 ]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50_000))
+def test_the_multiples_of_a_groups_step_are_evenly_spread(period):
+    """No partial quotient is large, so no run of a group's draws strays far, whatever counts and weights it has."""
+    step = _even_step(period)
+    assert math.gcd(step, period) == 1
+    if period >= 64:
+        assert max(_partial_quotients(step, period)) <= 6
 
 
 def test_slots_that_batches_can_not_share_are_refused():
