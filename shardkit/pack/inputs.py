@@ -18,7 +18,7 @@ from shardkit.pack.files import Files
 from shardkit.pack.manifests import Row, Table, is_manifest, read_manifest
 from shardkit.pack.members import Member
 from shardkit.pack.places import placed
-from shardkit.storage.location import Location
+from shardkit.storage.location import Location, locate
 from shardkit.storage.store import exists, is_folder, list_files, list_irregular
 
 AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc")
@@ -96,6 +96,13 @@ class InputOptions:
             raise InputError("a label separator needs characters, and a column of labels to split; see --label")
         if self.importer_options and not self.importer:
             raise InputError("options of an importer are given, and no importer; name it with --from KIND")
+
+    def recorded(self) -> dict[str, object]:
+        """Return what the manifest keeps beside the packing options: the importer, its options, no credentials."""
+        if self.importer is None:
+            return {}
+        options = {name: str(locate(text)) if "://" in text else text for name, text in self.importer_options.items()}
+        return {"from": self.importer, "from_options": options}
 
 
 class Found(NamedTuple):

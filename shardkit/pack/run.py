@@ -100,7 +100,7 @@ def pack(
     interrupted = claim_output(output)
     outcomes = run_jobs(write_shard, jobs, workers=processes, report=report)
     unpacked += [line for outcome in outcomes for line in outcome.unpacked]
-    manifest = _manifest(found, outcomes, kinds, columns, options, output, imported)
+    manifest = _manifest(found, outcomes, kinds, columns, options, output, imported, inputs)
     if ontology is not None:
         manifest = manifest.model_copy(update={"ontology": ontology_classes(ontology)})
     unpacked.sort(key=_place)
@@ -183,6 +183,7 @@ def _manifest(
     options: PackOptions,
     output: Location,
     imported: Import | None,
+    inputs: InputOptions,
 ) -> Manifest:
     shards = [outcome.info for outcome in outcomes if outcome.info is not None]
     if not shards:
@@ -201,6 +202,6 @@ def _manifest(
         kinds=kinds,
         extensions=extensions,
         columns={name: str(kind) for name, kind in columns.items()},
-        options=options.recorded(),
+        options=options.recorded() | inputs.recorded(),
         ontology=imported.ontology if imported else None,
     )

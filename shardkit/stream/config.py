@@ -3,6 +3,7 @@
 The pydantic models are the one definition; ``schemas/stream.schema.json`` is generated from them.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -20,24 +21,31 @@ from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.fields import AudioType
-from shardkit.stream.groups import group_weights
+from shardkit.stream.groups import checked_groups
 from shardkit.stream.source_config import ConfigModel, ContentConfig, SourceConfig, content_of, narrowed
+from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
 
 
 class GroupConfig(ConfigModel):
-    """Sources that share a weight."""
+    """Sources that share a weight, or the samples that a composition gives them."""
 
-    sources: list[str] = Field(min_length=1, description="Names of sources; each source is in one group.")
-    weight: float = Field(1, gt=0, description="Share of the draws, which the sources share by their own weights.")
+    sources: list[str] = Field(
+        min_length=1, description="Names of sources, each in one group; they share by their own weights, or equally."
+    )
+    weight: float | None = Field(
+        None, gt=0, description="Share of the draws; 1 if left out. With a composition, its count says it."
+    )
 
 
 class StageConfig(ConfigModel):
     """Weights, or a composition, that hold from a sample on."""
 
     from_sample: int = Field(gt=0)
-    weights: dict[str, float] | None = Field(None, description="By source; all of them.")
-    composition: dict[str, int] | None = Field(None, description="By source; all of them, of the same sum as before.")
+    weights: dict[str, float] | None = Field(None, description="By source, or group; all of them.")
+    composition: dict[str, int] | None = Field(
+        None, description="By source, or group; all of them, of the same sum as before."
+    )
 
 
 _FALLBACK = "Where no crop will do: the best there is, another recording, or stop."
@@ -112,14 +120,19 @@ class StreamConfig(ConfigModel):
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
     groups: dict[str, GroupConfig] = Field(
-        default_factory=dict, description="Groups of sources: equal ones, unless they have weights."
+        default_factory=dict,
+        description="Groups of sources: equal ones, unless they have weights, or counts in a composition.",
     )
     schedule: list[StageConfig] = Field(
         default_factory=list, description="Weights, or compositions, that take the place of the first later on."
     )
     temperature: float | None = Field(None, ge=0, description="Power of the weights, or of the sizes without weights.")
     composition: dict[str, int] | None = Field(
-        None, description="Samples of each source in a batch, in place of weights; the global batch is a multiple."
+        None,
+        description="In place of weights, samples of each source or group in a batch; the global batch is a multiple.",
+    )
+    labels: LabelNames = Field(
+        "merged", description="Whether labels of one name in several sources are one class, or each source has its own."
     )
     mining: MiningConfig | None = Field(None, description="Hard examples; needs epoch_samples.")
     crop: CropConfig | None = Field(None, description="None delivers whole rows.")
@@ -149,25 +162,48 @@ class StreamConfig(ConfigModel):
     cache: str | None = Field(None, description="Folder on this node's disk for bytes of remote tars.")
     cache_size: str | int | None = Field(None, description="What the cache may take on disk, such as 200GB.")
 
-    def weights(self) -> dict[str, float] | list[tuple[int, dict[str, float]]] | None:
-        """Return the weights by source, or the schedule of them, or None where no source has one.
+    def group_members(self) -> dict[str, dict[str, float]] | None:
+        """Return the sources of each group with their weights in it, or None where there are no groups.
 
         Raises:
-            InputError: Some sources have a weight and others have none; or the groups are not groups of the sources.
+            InputError: Some sources of a group have a weight and others have none; or one is unknown, or there twice.
         """
-        if self.groups and (self.schedule or self.composition is not None):
-            raise InputError("groups share by weight, and a schedule or a composition is given too; choose one")
-        if self.groups:
-            members = {name: (group.weight, group.sources) for name, group in self.groups.items()}
-            return group_weights(members, {name: source.weight for name, source in self.sources.items()})
-        given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
-        missing = [name for name in self.sources if name not in given]
-        stages = [] if self.composition is not None else self.schedule
-        if missing and (given or stages):
-            raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight, or none")
-        if stages:
-            return [(0, given), *self._later("weights")]
-        return given or None
+        found = {}
+        for name, group in self.groups.items():
+            members = [source for source in group.sources if source in self.sources]
+            given = [source for source in members if self.sources[source].weight is not None]
+            if len(members) < len(group.sources) or len(set(members)) < len(members):
+                checked_groups(list(self.sources), {name: group.sources})  # which says what is wrong
+            if given and len(given) < len(members):
+                raise InputError(f"groups.{name}: give each of its sources a weight, or none of them")
+            found[name] = {source: 1.0 if not given else self.sources[source].weight or 0.0 for source in members}
+        return found or None
+
+    def weights(self) -> dict[str, float] | list[tuple[int, dict[str, float]]] | None:
+        """Return the weights by source or group, or the schedule of them, or None where nothing has one.
+
+        Raises:
+            InputError: Some sources have a weight and others have none.
+        """
+        in_group = {source for group in self.groups.values() for source in group.sources}
+        alone = [name for name in self.sources if name not in in_group]
+        if self.composition is not None:
+            self._refuse_weights(alone)
+            return None
+        given = {name: group.weight or 1.0 for name, group in self.groups.items()}
+        given |= {name: weight for name in alone if (weight := self.sources[name].weight) is not None}
+        missing = [name for name in alone if name not in given]
+        if missing and (given or self.schedule):
+            or_group = ", or put it into a group" if self.groups else ", or none"
+            raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight{or_group}")
+        return [(0, given), *self._later("weights")] if self.schedule else given or None
+
+    def _refuse_weights(self, alone: Sequence[str]) -> None:
+        """Raise if something has a weight for which a composition has a count."""
+        weighted = [f"sources.{name}" for name in alone if self.sources[name].weight is not None]
+        weighted += [f"groups.{name}" for name, group in self.groups.items() if group.weight is not None]
+        if weighted:
+            raise InputError(f"{weighted[0]}.weight beside a composition, whose count says it; leave one of them out")
 
     def compositions(self) -> list[tuple[int, dict[str, int]]] | None:
         """Return the schedule of compositions, or None where there is none.
@@ -190,6 +226,7 @@ class StreamConfig(ConfigModel):
         plain = self.model_dump(exclude={"sources", "groups", "schedule", "crop", "shuffle"})
         return plain | {
             "weights": self.weights(),
+            "groups": self.group_members(),
             "composition": self.compositions(),
             "mining": None if self.mining is None else Mining(**self.mining.model_dump()),
             "crop": crop_of(self.crop),

@@ -1,7 +1,7 @@
 """Which values of a column a stream draws between two positions, on all ranks: counted from the plan, no bytes read."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from shardkit.core.errors import InputError
 from shardkit.stream.balance import values_of
 from shardkit.stream.columns import event_names
 from shardkit.stream.plan import Drawn, Source
+from shardkit.stream.targets import class_of
 
 _Ints = NDArray[np.int64]
 _POSITIONS_AT_ONCE = 2**18
@@ -42,6 +43,16 @@ class Coverage:
     def missing(self) -> tuple[str, ...]:
         """The values that are not drawn."""
         return tuple(name for name, count in self.counts.items() if not count)
+
+    def apart(self) -> "Coverage":
+        """Return the same with the values of each source as values of their own, ``SOURCE/VALUE``."""
+        return replace(
+            self,
+            by_source={
+                source: {class_of(source, value): count for value, count in counts.items()}
+                for source, counts in self.by_source.items()
+            },
+        )
 
     def __str__(self) -> str:
         found, missing = len(self.counts) - len(self.missing), self.missing
