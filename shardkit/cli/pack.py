@@ -102,6 +102,13 @@ def pack(
     workers: Annotated[int, typer.Option(metavar="N", help="Recordings packed at once.", show_default="all cores")] = 0,
     on_error: Annotated[OnError, typer.Option(help="An input that can't be packed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Pack a part of the shards, I from 1 to N; then 'shardkit commit'."),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Replace what an interrupted run of another command left in OUTPUT.")
+    ] = False,
     storage_option: StorageOptions = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,11 +117,14 @@ def pack(
     The other columns of a manifest become typed metadata columns. Everything that is not packed is listed with its
     reason in OUTPUT/report.jsonl. docs/import.md shows each layout of --from; what its metadata names and is not there
     is listed in OUTPUT/missing.jsonl.
+
+    Killed at any time, the same command finishes it. docs/pack-at-scale.md says how many machines pack one dataset.
     """
     from shardkit.cli.progress import PackProgress
     from shardkit.cli.summary import print_summary
     from shardkit.pack.inputs import InputOptions
     from shardkit.pack.options import PackOptions, parse_shard_size, parse_split
+    from shardkit.pack.parts import WHOLE, parse_part
     from shardkit.pack.run import pack as run_pack
     from shardkit.storage.location import locate
     from shardkit.storage.options import parse_options
@@ -154,6 +164,8 @@ def pack(
                 name=name,
             ),
             hops_s=seconds(hop),
+            part=WHOLE if part is None else parse_part(part),
+            restart=restart,
             start=progress.start,
             report=progress.report,
         )

@@ -30,6 +30,11 @@ class ShardPlan:
     stem: str
     inputs: tuple[PackInput, ...]
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the inputs' files."""
+        return sum(item.size for item in self.inputs)
+
 
 def plan_shards(
     inputs: Sequence[PackInput], options: PackOptions, *, bytes_ratio: Mapping[str, float]

@@ -4,12 +4,13 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
+from shardkit.storage.conditional import link_new, locked
 from shardkit.storage.descriptors import Descriptors
 from shardkit.storage.location import Location
 from shardkit.storage.versions import wrong_size
@@ -89,6 +90,29 @@ class LocalBackend:
             file.write(data)
             _flush(file.fileno())
         self._descriptors.forget(location.path)
+
+    def create(self, location: Location, data: bytes) -> bool:
+        """Store ``data`` where there is no file; return whether there was none."""
+        target = location.local_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / _temporary_name()
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                _flush(file.fileno())
+            created = link_new(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(target.parent)
+        return created
+
+    def replace(self, location: Location, data: bytes, is_old: Callable[[bytes], bool]) -> bool:
+        """Store ``data`` in place of a file that ``is_old`` knows; return whether it was that one."""
+        with locked(location.local_path.parent):
+            if not is_old(location.local_path.read_bytes()):
+                return False
+            self.write(location, data)
+        return True
 
     def publish(self, path: str, location: Location) -> None:
         """Move a finished file in one step; across file systems it is copied beside the target first."""
