@@ -128,7 +128,7 @@ def check_mark(output: Location, plan: str) -> None:
     try:
         head = json.loads(_head(output / MARK_NAME))
         found, committed = head["plan"], head["state"] == "committed"
-    except (NotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         found, committed = None, True
     if found is not None and found != plan:
         raise InputError(f"{output}: another command was given there with --restart; this one has stopped")

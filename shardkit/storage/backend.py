@@ -70,3 +70,6 @@ class Backend(Protocol):
 
     def remove(self, location: Location) -> None:
         """Remove a file; there may be none."""
+
+    def abort_uploads(self, folder: Location) -> int:
+        """End uploads in parts below a folder that were never finished, where there are such; return how many."""

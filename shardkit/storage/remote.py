@@ -15,6 +15,7 @@ from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
 from shardkit.storage.clients import Clients
 from shardkit.storage.conditional import put_instead, put_new
 from shardkit.storage.location import HTTP, OBJECT_STORES, S3, Location
+from shardkit.storage.uploads import abort_uploads
 
 if TYPE_CHECKING:
     from shardkit.storage.direct import DirectReader
@@ -130,6 +131,10 @@ class RemoteBackend:
         except FileNotFoundError as err:
             if not faults.is_missing(err, location):
                 raise
+
+    def abort_uploads(self, folder: Location) -> int:
+        """End uploads in parts below a folder."""
+        return self._run(folder, lambda fs: abort_uploads(fs, folder))
 
     def _run(self, location: Location, call: Callable[[Any], T]) -> T:
         return self._clients.get(location).attempt(location, call)

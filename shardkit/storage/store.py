@@ -234,11 +234,16 @@ def remove(location: Location) -> None:
 
 
 def remove_leftovers(folder: Location) -> int:
-    """Remove what killed writes left below a folder, and return how many files that were; none may be going on."""
+    """Remove what killed writes left below a folder, and return how many files that were; none may be going on.
+
+    Uploads in parts that were never finished are ended too.
+    """
+    with _explained(folder, "remove"):
+        uploads = _backend(folder).abort_uploads(folder)
     leftovers = [file.name for file in _all_files(folder) if _is_temporary(file.name)]
     for name in leftovers:
         remove(folder / name)
-    return len(leftovers)
+    return len(leftovers) + uploads
 
 
 def _backend(location: Location) -> Backend:
