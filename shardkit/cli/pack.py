@@ -102,6 +102,9 @@ def pack(
     workers: Annotated[int, typer.Option(metavar="N", help="Recordings packed at once.", show_default="all cores")] = 0,
     on_error: Annotated[OnError, typer.Option(help="An input that can't be packed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the inputs that OUTPUT, a dataset, does not have yet.")
+    ] = False,
     part: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Pack a part of the shards, I from 1 to N; then 'shardkit commit'."),
@@ -166,6 +169,7 @@ def pack(
             hops_s=seconds(hop),
             part=WHOLE if part is None else parse_part(part),
             restart=restart,
+            append=append,
             start=progress.start,
             report=progress.report,
         )

@@ -7,6 +7,7 @@ Killed anywhere on this way, it begins again at the left, or, once the manifest 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count
@@ -24,7 +25,7 @@ from shardkit.pack.commit import (
 from shardkit.pack.draft import PlannedShard
 from shardkit.pack.imported import MISSING_NAME
 from shardkit.pack.inputs import Unpacked
-from shardkit.pack.mark import Mark, read_mark, set_state
+from shardkit.pack.mark import Base, Mark, read_mark, set_state
 from shardkit.pack.records import ShardOutcome, done_shards
 from shardkit.storage.location import Location
 from shardkit.storage.store import exists, list_files, read_bytes, write_bytes
@@ -89,12 +90,27 @@ def finish(output: Location, mark: Mark, outcomes: Sequence[ShardOutcome]) -> Pa
     unpacked = [*mark.draft.unpacked, *(line for outcome in outcomes for line in outcome.unpacked)]
     unpacked.sort(key=_place)
     left_out = sorted((line for outcome in outcomes for line in outcome.left_out), key=_place)
-    write_bytes(output / REPORT_NAME, report_lines([*unpacked, *left_out]))
+    base = mark.base or Base(manifest="")
+    _write_lines(output / REPORT_NAME, report_lines([*unpacked, *left_out]), behind=base.report_bytes)
     if mark.draft.missing is not None:
-        write_bytes(output / MISSING_NAME, "".join(mark.draft.missing).encode())
+        _write_lines(output / MISSING_NAME, "".join(mark.draft.missing).encode(), behind=base.missing_bytes)
     commit_manifest(output, dump_manifest(manifest), base=mark.base)
     _clean(output, mark, manifest)
     return _summary(output, mark, manifest, outcomes, unpacked)
+
+
+def _write_lines(place: Location, lines: bytes, *, behind: int) -> None:
+    """Write a report, behind so many bytes of what is there; a line that is among them is not repeated."""
+    old = read_bytes(place)[:behind] if behind else b""
+    known = set(old.splitlines())
+    new = [line for line in lines.splitlines(keepends=True) if line.rstrip(b"\n") not in known] if known else [lines]
+    write_bytes(place, old + b"".join(new))
+
+
+def nothing_new(output: Location, manifest: Manifest, mark: Mark) -> PackSummary:
+    """Return the summary of an append to which nothing was to be added; nothing is written."""
+    notes = (*mark.draft.notes, "nothing to add")
+    return replace(_summary(output, mark, manifest, [], mark.draft.unpacked), notes=notes)
 
 
 def finish_committed(output: Location, mark: Mark) -> PackSummary:
@@ -124,20 +140,21 @@ def _check_files(output: Location, outcomes: Sequence[ShardOutcome]) -> None:
 def _manifest(output: Location, mark: Mark, outcomes: Sequence[ShardOutcome]) -> Manifest:
     draft = mark.draft
     shards = [outcome.info for outcome in outcomes if outcome.info is not None]
-    if not shards:
+    if not shards and mark.base is None:
         first = next(line for outcome in outcomes for line in outcome.unpacked)
         inputs = sum(shard.inputs for shard in draft.shards)
         raise InputError(f"{output}: not one of {inputs} inputs could be packed; the first: {first.reason}")
-    extensions: dict[str, set[str]] = {}
+    old = None if mark.base is None else load_manifest(read_bytes(output / MANIFEST_NAME), where=str(output))
+    extensions = {name: set(info.extensions) for name, info in old.fields.items()} if old else {}
     for outcome in outcomes:
         for name, seen in outcome.extensions.items():
             extensions.setdefault(name, set()).update(seen)
     return build_manifest(
         name=draft.name,
-        shards=shards,
+        shards=[*(old.shards if old else ()), *shards],
         vocabulary=draft.labels,
         labels=set(),
-        interval_names=set(draft.interval_names),
+        interval_names={*draft.interval_names, *(old.interval_names if old else ())},
         kinds=draft.kinds,
         extensions=extensions,
         columns=draft.columns,

@@ -76,7 +76,7 @@ def read_mark(output: Location) -> Mark | None:
 
 
 def claim(output: Location, mark: Mark, *, restart: bool = False) -> bool:
-    """Mark an output as being packed by this plan, or find that it is already; return whether the mark is new.
+    """Mark an output as being packed by this plan; return whether it was not before.
 
     Args:
         output: A folder without a mark, or with one.
@@ -104,7 +104,7 @@ def claim(output: Location, mark: Mark, *, restart: bool = False) -> bool:
             "command again to finish it, or give --restart to begin anew with this one"
         )
     write_bytes(place, data)
-    return False
+    return True
 
 
 def set_state(output: Location, mark: Mark, state: State) -> None:

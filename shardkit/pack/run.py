@@ -19,13 +19,14 @@ from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED, index_schema
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, totals
+from shardkit.pack.append import Nothing, Packed, read_packed
 from shardkit.pack.columns import arrow_type, column_name
-from shardkit.pack.commit import PackSummary, check_empty, check_no_dataset, natural_order, remove_mark
+from shardkit.pack.commit import PackSummary, check_empty, check_no_dataset, remove_mark
 from shardkit.pack.draft import Draft, PlannedShard
 from shardkit.pack.engine import Progress, run_jobs, share_out
 from shardkit.pack.estimate import bytes_ratios
 from shardkit.pack.fields import check_field_names, field_kinds
-from shardkit.pack.finish import finish, finish_committed, is_committed
+from shardkit.pack.finish import finish, finish_committed, is_committed, nothing_new
 from shardkit.pack.identity import common_hash, job_hash, made_with
 from shardkit.pack.imported import Import, missing_lines, read_imported
 from shardkit.pack.inputs import InputOptions, PackInput, Unpacked, read_inputs
@@ -37,7 +38,7 @@ from shardkit.pack.plan import ShardPlan, plan_shards
 from shardkit.pack.records import ShardOutcome, done_shards
 from shardkit.pack.shard import ShardJob, done_progress, write_shard
 from shardkit.storage.location import Location
-from shardkit.storage.store import exists, list_files
+from shardkit.storage.store import list_files
 
 Start = Callable[[int, int], None]
 Report = Callable[[Progress], None]
@@ -62,6 +63,7 @@ def pack(
     hops_s: Mapping[str, float] | None = None,
     part: Part = WHOLE,
     restart: bool = False,
+    append: bool = False,
     start: Start = lambda _files, _bytes: None,
     report: Report = lambda _progress: None,
 ) -> PackSummary:
@@ -76,6 +78,7 @@ def pack(
         hops_s: Seconds from row to row of each array member, by field.
         part: Which of the shards to write; after all parts ``commit`` finishes the dataset.
         restart: Whether what a run of another plan left is replaced.
+        append: Whether the inputs are added to a dataset that is there; those whose keys it has are left out.
         start: Called once with the number of inputs and their bytes.
         report: Called as inputs are done.
 
@@ -92,11 +95,14 @@ def pack(
     check_field_names(inputs.members)
     if inputs.split_column and options.splits:
         raise InputError(f"splits are given as fractions and as the column {inputs.split_column!r}; choose one")
-    there = read_mark(output)
-    check_no_dataset(output, finishing=there is not None)
+    there = _interrupted(output, appending=append)
+    check_no_dataset(output, finishing=append or (there is not None and there.base is None))
+    packed = read_packed(output, options, there) if append else Nothing()
     ratios = None if there is None or restart else there.ratios
-    planned = _plan(source, output, inputs, options, hops_s or {}, ratios)
+    planned = _plan(source, output, inputs, options, hops_s or {}, ratios, packed)
     mark = replace(planned.mark, parts=part.count)
+    if isinstance(packed, Packed) and not planned.plans:
+        return _timed(nothing_new(output, packed.manifest, mark), began)
     if _claim(output, mark, restart=restart) and is_committed(output, mark):
         return _timed(finish_committed(output, mark), began)
     try:
@@ -111,6 +117,20 @@ def pack(
     return _timed(finish(output, mark, [outcome for outcome in outcomes if outcome is not None]), began)
 
 
+def _interrupted(output: Location, *, appending: bool) -> Mark | None:
+    """Return the mark of a run that did not come to its end; what one left that had appended all is removed here.
+
+    Its command can't be told from what it appended, once that is in the dataset.
+    """
+    mark = read_mark(output)
+    if mark is None or mark.base is None or not is_committed(output, mark):
+        return mark
+    finish_committed(output, mark)
+    if not appending:
+        raise InputError(f"{output}: already holds a dataset ({MANIFEST_NAME}), to which --append had added")
+    return None
+
+
 def _plan(
     source: Location,
     output: Location,
@@ -118,20 +138,23 @@ def _plan(
     options: PackOptions,
     hops_s: Mapping[str, float],
     ratios: Mapping[str, float] | None,
+    packed: Nothing,
 ) -> _Planned:
     found, unpacked, types, imported = _read(source, inputs, hops_s, options)
-    kinds = field_kinds(found)
+    num_found, kinds = len(found), packed.kinds(field_kinds(found))
     hops_s = _checked_hops(hops_s, kinds)
-    columns = _columns(found, types)
+    columns = packed.columns(_columns(found, types), found)
+    labels = packed.labels(imported.labels if imported else (), {label for item in found for label in item.labels})
+    found = packed.new_inputs(found, columns)
     # Those of the run that was interrupted, if there are any: measuring them reads recordings.
     ratios = bytes_ratios(found, options) if ratios is None else ratios
-    plans = plan_shards(found, options, bytes_ratio=ratios)
+    first_numbers, split_of = packed.first_numbers(), packed.split_of_groups(options.split_by)
+    plans = plan_shards(found, options, bytes_ratio=ratios, first_numbers=first_numbers, split_of=split_of)
     schema = index_schema(kinds, columns)
     common = common_hash(options=options.recorded(), hops_s=hops_s, schema=schema)
-    vocabulary = imported.labels if imported else ()
     draft = Draft(
-        name=options.name or output.name,
-        labels=(*vocabulary, *natural_order({label for item in found for label in item.labels}.difference(vocabulary))),
+        name=options.name or packed.name or output.name,
+        labels=labels,
         interval_names=tuple(sorted({name for item in found for name, _, _ in item.intervals})),
         kinds=kinds,
         columns={name: str(kind) for name, kind in columns.items()},
@@ -141,11 +164,16 @@ def _plan(
         ),
         unpacked=tuple(unpacked),
         missing=tuple(missing_lines(imported.missing).decode().splitlines(keepends=True)) if imported else None,
-        notes=(*_renamed(columns), *(imported.notes if imported else ())),
+        notes=(
+            *packed.notes(num_found - len(found)),
+            *_renamed(columns),
+            *(imported.notes if imported else ()),
+        ),
         input_bytes=sum(item.size for item in found),
     )
     facts = _facts(source, options, hops_s, draft, len(found))
-    return _Planned(Mark(plan=draft.plan_hash(None), facts=facts, draft=draft, ratios=ratios), plans, schema, hops_s)
+    plan = draft.plan_hash(packed.base and packed.base.manifest)
+    return _Planned(Mark(plan=plan, facts=facts, draft=draft, ratios=ratios, base=packed.base), plans, schema, hops_s)
 
 
 def _facts(
@@ -167,13 +195,13 @@ def _facts(
 
 def _claim(output: Location, mark: Mark, *, restart: bool) -> bool:
     """Mark the output; return whether a run of the same plan had, or of another that is to be replaced."""
-    if read_mark(output) is None:
+    if mark.base is None and read_mark(output) is None:
         check_empty(output)
     if not claim(output, mark, restart=restart):
         return True
-    if exists(output / MANIFEST_NAME):  # committed by somebody between the first look and the mark
+    if is_committed(output, mark):  # by somebody between the first look and the mark
         remove_mark(output)
-        check_no_dataset(output)
+        raise InputError(f"{output}: another run has written {MANIFEST_NAME} there meanwhile; nothing was packed")
     return False
 
 
@@ -242,7 +270,7 @@ def _timed(summary: PackSummary, began: float) -> PackSummary:
 
 def _read(
     source: Location, inputs: InputOptions, hops_s: Mapping[str, float], options: PackOptions
-) -> tuple[list[PackInput], list[Unpacked], Mapping[str, pa.DataType], Import | None]:
+) -> tuple[Sequence[PackInput], list[Unpacked], Mapping[str, pa.DataType], Import | None]:
     if inputs.importer is None:
         return *read_inputs(source, inputs), None
     imported = read_imported(source, inputs, hops_s=hops_s, keep_going=options.on_error == "skip")
