@@ -1,6 +1,10 @@
 """``shardkit pack``."""
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -27,6 +31,16 @@ class BitDepth(StrEnum):
     def bits(self) -> Literal[16, 24]:
         """Return the number."""
         return 16 if self is BitDepth.low else 24
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM, by which schedulers announce that they will kill, end this process as an error would."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def pack(
@@ -134,7 +148,7 @@ def pack(
 
     fractions, split_column = ({}, None) if split is None else parse_split(split)
     storage = parse_options(storage_option or [])
-    with PackProgress() as progress:
+    with ended_by_sigterm(), PackProgress() as progress:
         summary = run_pack(
             locate(source, storage),
             locate(output, storage),

@@ -186,7 +186,7 @@ def remove_strays(output: Location, manifest: Manifest) -> None:
     for name, _ in list_files(output):
         if name not in kept and _SHARD_FILE.fullmatch(name):
             remove(output / name)
-    remove_partial(output, undecided=True)
+    remove_partial(output, all_hosts=True)
 
 
 def _is_index(name: str) -> bool:

@@ -19,6 +19,7 @@ from shardkit.pack.commit import PackSummary
 from shardkit.pack.finish import commit
 from shardkit.pack.inputs import InputOptions
 from shardkit.pack.options import PackOptions
+from shardkit.pack.partial import partial_folder
 from shardkit.pack.parts import WHOLE, Part
 from shardkit.pack.run import pack
 from shardkit.storage.location import Location, locate
@@ -263,8 +264,9 @@ def test_uploads_that_were_never_finished_and_folders_of_dead_processes_go(
     filesystem = s3fs.S3FileSystem(skip_instance_cache=True)
     for key in ("uploads/out/train/000001.tar", "uploads/other.tar"):
         filesystem.call_s3("create_multipart_upload", Bucket=s3.bucket, Key=key)
-    (tmp_path / ".shardkit-partial-dead").mkdir()
-    (tmp_path / ".shardkit-partial-dead" / "shard.tar").write_bytes(b"half a shard")
+    with partial_folder(output) as folder:  # as one that was killed leaves it
+        dead = shutil.copytree(folder, f"{folder}-dead")
+    (Path(dead) / "shard.tar").write_bytes(b"half a shard")
     run(source, output)
     assert remote_tree(output) == clean
     left = filesystem.call_s3("list_multipart_uploads", Bucket=s3.bucket).get("Uploads", [])
