@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ import soundfile
 import shardkit as sk
 from shardkit.core.errors import InputError
 from shardkit.pack.commit import PackSummary
+from shardkit.pack.estimate import bytes_ratios
 from shardkit.pack.finish import commit
-from shardkit.pack.inputs import InputOptions
+from shardkit.pack.inputs import InputOptions, PackInput
 from shardkit.pack.options import PackOptions
 from shardkit.pack.partial import partial_folder
 from shardkit.pack.parts import WHOLE, Part
@@ -26,6 +28,8 @@ from shardkit.storage.location import Location, locate
 from shardkit.storage.store import list_files, read_bytes
 from tests.conftest import S3
 from tests.pack.test_killed_pack import tree
+from tests.storage.fault_server import Manner, serving
+from tools.s3_server import Endpoint, serve
 
 SHARD_BYTES = 60_000
 
@@ -272,3 +276,41 @@ def test_uploads_that_were_never_finished_and_folders_of_dead_processes_go(
     left = filesystem.call_s3("list_multipart_uploads", Bucket=s3.bucket).get("Uploads", [])
     assert [upload["Key"] for upload in left] == ["uploads/other.tar"]
     assert not list(tmp_path.glob(".shardkit*"))
+
+
+def test_a_store_that_goes_away_stops_the_run_and_when_it_is_back_it_goes_on(
+    source: Path, clean: dict[str, bytes], tmp_path: Path
+) -> None:
+    stored = tmp_path / "s3"
+    stored.mkdir()
+
+    def output(endpoint: Endpoint) -> Location:
+        options = {"endpoint_url": endpoint.url, "key": endpoint.access_key, "secret": endpoint.secret_key}
+        return locate("s3://bucket/out", options)
+
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(serve(stored, buckets=["bucket"]))
+
+        def report(_: object) -> None:
+            if len(list(stored.rglob("*.done"))) == 2:
+                stack.close()
+
+        settings = PackOptions(workers=1, shard_bytes=SHARD_BYTES, name="same")
+        with pytest.raises(sk.StorageError, match="127.0.0.1"):
+            pack(locate(source), output(endpoint), inputs=InputOptions(), options=settings, report=report)
+    kept = {path: path.stat().st_mtime_ns for path in stored.rglob("*.tar")}
+    assert not (stored / "bucket" / "out" / "shardkit.json").exists()
+    with serve(stored) as endpoint:
+        run(source, output(endpoint))
+        assert remote_tree(output(endpoint)) == clean
+    done = [path for path, modified in kept.items() if path.stat().st_mtime_ns == modified]
+    assert len(done) >= 2
+
+
+def test_a_plan_does_not_come_out_otherwise_where_storage_fails(tmp_path: Path) -> None:
+    """Shards are cut by sizes that are estimated from a few recordings: an outage there must stop the run."""
+    sound = recordings(tmp_path, range(1)) / "00.wav"
+    with serving(sound.read_bytes(), Manner(), Manner(), Manner(breaks_off_after=100)) as server:
+        item = PackInput(key="a", location=server.http("a.wav"), path="a.wav", size=9, where="row 1")
+        with pytest.raises(sk.StorageError, match="row 1"):
+            bytes_ratios([item], PackOptions())
