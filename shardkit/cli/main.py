@@ -10,6 +10,7 @@ import typer
 from shardkit import __version__
 from shardkit.cli.bench import bench
 from shardkit.cli.cat import cat
+from shardkit.cli.commit import commit
 from shardkit.cli.export import export
 from shardkit.cli.featurize import featurize
 from shardkit.cli.index import index
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 _COMMANDS: dict[Callable[..., None], str] = {
     pack: "Pack recordings into shards with an index.",
+    commit: "Finish a dataset that was packed in parts.",
     index: "Adopt existing WebDataset tars in place.",
     info: "Say what a dataset holds.",
     labels: "Count labels and events; as a table, or a picture.",

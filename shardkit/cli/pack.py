@@ -1,6 +1,10 @@
 """``shardkit pack``."""
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -27,6 +31,16 @@ class BitDepth(StrEnum):
     def bits(self) -> Literal[16, 24]:
         """Return the number."""
         return 16 if self is BitDepth.low else 24
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM, by which schedulers announce that they will kill, end this process as an error would."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def pack(
@@ -106,6 +120,16 @@ def pack(
     workers: Annotated[int, typer.Option(metavar="N", help="Recordings packed at once.", show_default="all cores")] = 0,
     on_error: Annotated[OnError, typer.Option(help="An input that can't be packed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the inputs that OUTPUT, a dataset, does not have yet.")
+    ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Pack a part of the shards, I from 1 to N; then 'shardkit commit'."),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Replace what an interrupted run of another command left in OUTPUT.")
+    ] = False,
     storage_option: StorageOptions = None,
     as_json: AsJson = False,
 ) -> None:
@@ -114,18 +138,21 @@ def pack(
     The other columns of a manifest become typed metadata columns. Everything that is not packed is listed with its
     reason in OUTPUT/report.jsonl. docs/import.md shows each layout of --from; what its metadata names and is not there
     is listed in OUTPUT/missing.jsonl.
+
+    Killed at any time, the same command finishes it. docs/pack-at-scale.md says how many machines pack one dataset.
     """
     from shardkit.cli.progress import PackProgress
     from shardkit.cli.summary import print_summary
     from shardkit.pack.inputs import InputOptions
     from shardkit.pack.options import PackOptions, parse_shard_size, parse_split
+    from shardkit.pack.parts import WHOLE, parse_part
     from shardkit.pack.run import pack as run_pack
     from shardkit.storage.location import locate
     from shardkit.storage.options import parse_options
 
     fractions, split_column = ({}, None) if split is None else parse_split(split)
     storage = parse_options(storage_option or [])
-    with PackProgress() as progress:
+    with ended_by_sigterm(), PackProgress() as progress:
         summary = run_pack(
             locate(source, storage),
             locate(output, storage),
@@ -159,6 +186,9 @@ def pack(
                 name=name,
             ),
             hops_s=seconds(hop),
+            part=WHOLE if part is None else parse_part(part),
+            restart=restart,
+            append=append,
             start=progress.start,
             report=progress.report,
         )

@@ -23,7 +23,7 @@ from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundEr
 from shardkit.format.arrays import ArrayLayout, read_array
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry, dump_index, index_schema
-from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
+from shardkit.format.manifest import FieldKind, Manifest, ShardInfo, dump_manifest
 from shardkit.format.tar import TarMember, scan, split_name
 from shardkit.pack.cells import labels_of_cell
 from shardkit.pack.columns import arrow_type, column_name
@@ -33,6 +33,7 @@ from shardkit.pack.commit import (
     build_manifest,
     check_no_dataset,
     claim_output,
+    commit_manifest,
     remove_mark,
     report_lines,
 )
@@ -131,7 +132,7 @@ def adopt(
     manifest = _write(indexed, output, options)
     unpacked = tuple(line for found in indexed for line in found.unpacked)
     write_bytes(output / REPORT_NAME, report_lines(unpacked))
-    write_bytes(output / MANIFEST_NAME, dump_manifest(manifest))
+    commit_manifest(output, dump_manifest(manifest))
     remove_mark(output)
     return PackSummary(
         output=str(output),

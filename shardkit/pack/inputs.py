@@ -148,13 +148,14 @@ def _from_folder(folder: Location, options: InputOptions) -> Found:
             unpacked.append(Unpacked(path=printable(path), where=str(folder), reason=reason))
             continue
         parent = path.rpartition("/")[0].rpartition("/")[2] or folder.name
+        location = folder / path
         inputs.append(
             PackInput(
                 key=key_of_path(path),
-                location=folder / path,
+                location=location,
                 path=path,
                 size=num_bytes,
-                where=str(folder / path),
+                where=str(location),  # the same text, kept once
                 labels=(parent,) if options.label else (),
                 metadata={"path": path},
             )

@@ -2,7 +2,8 @@
 
 shards                       the indices that lie there, each of which names its tar, with size and hash
 fields, columns              the indices' columns
-name, vocabulary, options    the damaged manifest, where a part of it can be read; a manifest that a repair kept
+name, vocabulary, options    the damaged manifest, where a part of it can be read; the mark of the pack that was
+                             interrupted; a manifest that a repair kept
 """
 
 import json
@@ -15,9 +16,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from shardkit.core.errors import FormatError, InputError, NotFoundError, StorageError
 from shardkit.format.index import RESERVED
-from shardkit.format.manifest import MANIFEST_NAME, FeaturesInfo, FieldKind, Manifest, ShardInfo, load_manifest
-from shardkit.pack.commit import MARK_NAME, build_manifest
+from shardkit.format.manifest import (
+    MANIFEST_NAME,
+    FeaturesInfo,
+    FieldKind,
+    Manifest,
+    OntologyClass,
+    ShardInfo,
+    load_manifest,
+)
+from shardkit.pack.commit import build_manifest
 from shardkit.pack.fields import kind_of_extension
+from shardkit.pack.mark import MARK_NAME, read_mark
 from shardkit.repair.evidence import Evidence, read_evidence
 from shardkit.repair.names import UNKNOWN_HASH, base_stem, generation, number_of, stem
 from shardkit.repair.said import Said
@@ -30,6 +40,7 @@ _PARTS: dict[str, Any] = {
     "labels": tuple[str, ...],
     "options": dict[str, Any],
     "features": FeaturesInfo | None,
+    "ontology": tuple[OntologyClass, ...] | None,
     "splits": dict[str, Any],
 }
 
@@ -77,7 +88,7 @@ def recover_manifest(dataset: Location, damaged: bytes) -> tuple[Manifest, list[
             "this finishes a pack that was interrupted, with the shards that are whole: where its inputs are at hand, "
             "running the same 'shardkit pack' again is better, since that packs all of them"
         )
-    return manifest.model_copy(update={"features": told.get("features")}), notes
+    return manifest.model_copy(update={"features": told.get("features"), "ontology": told.get("ontology")}), notes
 
 
 def _told(dataset: Location, damaged: bytes, files: Sequence[StoredFile]) -> tuple[dict[str, Any], list[str]]:
@@ -90,6 +101,9 @@ def _told(dataset: Location, damaged: bytes, files: Sequence[StoredFile]) -> tup
         except (FormatError, NotFoundError):
             continue
         told |= {part: getattr(older, part) for part in _PARTS}
+    mark = read_mark(dataset)
+    if mark is not None:  # of a pack that did not come to its end
+        told |= {part: getattr(mark.draft, part) for part in ("name", "labels", "options", "ontology")}
     parts = dict(readable_parts(damaged.decode(errors="replace")))
     told |= parts
     notes = []

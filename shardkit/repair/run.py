@@ -17,7 +17,8 @@ from shardkit.core.errors import InputError, NotFoundError, StorageError
 from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, dump_manifest, totals
 from shardkit.pack.commit import REPORT_NAME, check_no_dataset, claim_output, remove_mark
 from shardkit.pack.engine import Progress, run_jobs, share_out
-from shardkit.pack.shard import partial_folder
+from shardkit.pack.partial import partial_folder
+from shardkit.pack.records import remove_records
 from shardkit.repair.actions import Action, Repaired
 from shardkit.repair.facts import Corrected, correct
 from shardkit.repair.names import generation, kept_manifest, number_of, stem
@@ -27,7 +28,17 @@ from shardkit.report.problems import REPAIR_LOG
 from shardkit.report.verify import BytesDone
 from shardkit.storage.location import Location
 from shardkit.storage.reference import resolve
-from shardkit.storage.store import check_writable, list_files, publish, read_bytes, read_range, size, write_bytes
+from shardkit.storage.store import (
+    check_writable,
+    create,
+    list_files,
+    publish,
+    read_bytes,
+    read_range,
+    replace,
+    size,
+    write_bytes,
+)
 
 _CHUNK = 8 * 1024 * 1024
 
@@ -244,11 +255,11 @@ def _finish(
             _bring_reports(dataset, output)
         _log(output, plan.number, actions)
         if options.output is None and plan.old:
-            _check_unchanged(dataset, plan.old)
             previous = kept_manifest(plan.number)
             write_bytes(dataset / previous, plan.old)
-        write_bytes(output / MANIFEST_NAME, data)
+        _commit(output, data, plan.old if options.output is None else b"")
         if options.output is not None or not plan.old:
+            remove_records(output)
             remove_mark(output)
     return Repaired(
         output=str(output),
@@ -278,14 +289,12 @@ def _bring_reports(dataset: Location, output: Location) -> None:
             continue
 
 
-def _check_unchanged(dataset: Location, old: bytes) -> None:
-    try:
-        now = read_bytes(dataset / MANIFEST_NAME)
-    except NotFoundError:
-        now = b""
-    if now != old:
+def _commit(output: Location, data: bytes, old: bytes) -> None:
+    """Write the manifest, in place of the one that was read, or where there was none."""
+    place = output / MANIFEST_NAME
+    if not (replace(place, data, is_old=lambda found: found == old) if old else create(place, data)):
         raise InputError(
-            f"{dataset}: {MANIFEST_NAME} was changed by somebody else while it was being repaired; run the repair again"
+            f"{output}: {MANIFEST_NAME} was changed by somebody else while it was being repaired; run the repair again"
         )
 
 

@@ -20,7 +20,8 @@ from shardkit.format.index import PRIMARY, IndexRow, dump_index
 from shardkit.format.manifest import ShardInfo
 from shardkit.format.tar import TarMember, TarWriter
 from shardkit.pack.engine import Progress, Report
-from shardkit.pack.shard import WRITE_BYTES, HashedFile, partial_folder
+from shardkit.pack.partial import partial_folder
+from shardkit.pack.shard import WRITE_BYTES, HashedFile
 from shardkit.repair.actions import Action, ActionKind
 from shardkit.repair.evidence import Evidence, keys, read_evidence
 from shardkit.repair.names import UNKNOWN_HASH, base_stem, is_rewritten

@@ -4,7 +4,7 @@ Backends raise whatever their system raises; ``store`` alone turns that into sha
 the conformance suite that every backend passes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -53,6 +53,12 @@ class Backend(Protocol):
     def write(self, location: Location, data: bytes) -> None:
         """Store ``data`` in one step: readers see the old file or the new one; folders are made as needed."""
 
+    def create(self, location: Location, data: bytes) -> bool:
+        """Store ``data`` as ``write`` does where there is no file; return whether this call did."""
+
+    def replace(self, location: Location, data: bytes, is_old: Callable[[bytes], bool]) -> bool:
+        """Store ``data`` in place of a file that ``is_old`` knows by its content; return whether it was that one."""
+
     def publish(self, path: str, location: Location) -> None:
         """Store a finished local file in one step, and leave nothing at ``path``."""
 
@@ -64,3 +70,6 @@ class Backend(Protocol):
 
     def remove(self, location: Location) -> None:
         """Remove a file; there may be none."""
+
+    def abort_uploads(self, folder: Location) -> int:
+        """End uploads in parts below a folder that were never finished, where there are such; return how many."""

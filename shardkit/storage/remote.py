@@ -13,7 +13,9 @@ from shardkit.core.errors import InputError
 from shardkit.storage import faults
 from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
 from shardkit.storage.clients import Clients
+from shardkit.storage.conditional import put_instead, put_new
 from shardkit.storage.location import HTTP, OBJECT_STORES, S3, Location
+from shardkit.storage.uploads import abort_uploads
 
 if TYPE_CHECKING:
     from shardkit.storage.direct import DirectReader
@@ -85,6 +87,17 @@ class RemoteBackend:
         self._make_parent(location)
         self._change(location, lambda fs: fs.pipe_file(location.url, data))
 
+    def create(self, location: Location, data: bytes) -> bool:
+        """Store ``data`` where there is no object; return whether there was none."""
+        _refuse_writing(location)
+        self._make_parent(location)
+        return self._change(location, lambda fs: put_new(fs, location, data))
+
+    def replace(self, location: Location, data: bytes, is_old: Callable[[bytes], bool]) -> bool:
+        """Store ``data`` in place of an object that ``is_old`` knows; return whether it was that one."""
+        _refuse_writing(location)
+        return self._change(location, lambda fs: put_instead(fs, location, data, is_old))
+
     def publish(self, path: str, location: Location) -> None:
         """Upload a finished file, in parts when it is large, and remove it here once its size is confirmed there."""
         _refuse_writing(location)
@@ -119,14 +132,19 @@ class RemoteBackend:
             if not faults.is_missing(err, location):
                 raise
 
+    def abort_uploads(self, folder: Location) -> int:
+        """End uploads in parts below a folder."""
+        return self._run(folder, lambda fs: abort_uploads(fs, folder))
+
     def _run(self, location: Location, call: Callable[[Any], T]) -> T:
         return self._clients.get(location).attempt(location, call)
 
-    def _change(self, location: Location, call: Callable[[Any], object]) -> None:
-        self._run(location, call)
+    def _change(self, location: Location, call: Callable[[Any], T]) -> T:
+        result = self._run(location, call)
         direct = self._clients.get(location).direct
         if direct is not None:
             direct.forget(location)
+        return result
 
     def _make_parent(self, location: Location) -> None:
         if location.protocol not in OBJECT_STORES:
