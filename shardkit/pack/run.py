@@ -18,7 +18,7 @@ from shardkit.audio.options import TranscodeOptions
 from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED, index_schema
-from shardkit.format.manifest import MANIFEST_NAME, FieldKind, OntologyClass, ontology_classes, totals
+from shardkit.format.manifest import MANIFEST_NAME, FieldKind, ontology_classes, totals
 from shardkit.pack.append import Nothing, Packed, read_packed
 from shardkit.pack.columns import arrow_type, column_name
 from shardkit.pack.commit import PackSummary, check_empty, check_no_dataset, remove_mark
@@ -141,7 +141,10 @@ def _plan(
     ratios: Mapping[str, float] | None,
     packed: Nothing,
 ) -> _Planned:
+    ontology = None if inputs.ontology is None else read_ontology(inputs.ontology)
     found, unpacked, types, imported = _read(source, inputs, hops_s, options)
+    if ontology is None and imported is not None:
+        ontology = imported.ontology
     num_found, kinds = len(found), packed.kinds(field_kinds(found))
     hops_s = _checked_hops(hops_s, kinds)
     columns = packed.columns(_columns(found, types), found)
@@ -165,7 +168,7 @@ def _plan(
         ),
         unpacked=tuple(unpacked),
         missing=tuple(missing_lines(imported.missing).decode().splitlines(keepends=True)) if imported else None,
-        ontology=packed.ontology(_ontology(inputs, imported)),
+        ontology=packed.ontology(ontology_classes(ontology)),
         notes=(
             *packed.notes(num_found - len(found)),
             *_renamed(columns),
@@ -282,12 +285,6 @@ def _read(
         return *read_inputs(source, inputs), None
     imported = read_imported(source, inputs, hops_s=hops_s, keep_going=options.on_error == "skip")
     return imported.inputs, imported.unpacked, {}, imported
-
-
-def _ontology(inputs: InputOptions, imported: Import | None) -> tuple[OntologyClass, ...] | None:
-    if inputs.ontology is not None:
-        return ontology_classes(read_ontology(inputs.ontology))
-    return ontology_classes(imported.ontology) if imported else None
 
 
 def _columns(found: Sequence[PackInput], types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
