@@ -40,9 +40,12 @@ class Ontology:
             if item["id"] in names:
                 raise InputError(f"class {item['id']!r} is there twice; take one out")
             names[item["id"]] = item["name"]
-            children[item["id"]] = tuple(item.get("child_ids") or ())
-        for parent, below in children.items():
-            unknown = [child for child in below if child not in names]
+            below = item.get("child_ids") or []
+            if not isinstance(below, list) or not all(isinstance(child, str) for child in below):
+                raise InputError(f"class {item['id']!r} has 'child_ids' that are no list of ids; mend them")
+            children[item["id"]] = tuple(below)
+        for parent, listed in children.items():
+            unknown = [child for child in listed if child not in names]
             if unknown:
                 raise InputError(
                     f"class {parent!r} has the child {unknown[0]!r}, which is not there; mend its child_ids"

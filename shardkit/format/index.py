@@ -148,8 +148,16 @@ def load_index(data: bytes, *, where: str, expected_hash: str | None = None) -> 
         # Not read_table: at the exit of a process its threads now and then abort it (pyarrow 26).
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         note = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-    except (pa.ArrowException, OSError, KeyError, ValueError) as err:  # OSError: what Arrow says of damaged pages
+    except (
+        pa.ArrowException,
+        OSError,
+        KeyError,
+        ValueError,
+        RecursionError,
+    ) as err:  # OSError: what Arrow says of damaged pages
         raise FormatError(f"{where}: not a shardkit index ({err}); write it again with 'shardkit index'") from err
+    if not isinstance(note, dict):
+        raise FormatError(f"{where}: not a shardkit index: its note is {str(note)[:80]!r}, an object expected")
     missing = [name for name in RESERVED if name not in table.column_names]
     if missing:
         raise FormatError(f"{where}: the index lacks the columns {', '.join(missing)}")

@@ -21,7 +21,7 @@ FieldKind = Literal["audio", "array", "text", "json", "binary"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ShardInfo(_Model):
@@ -140,7 +140,7 @@ def load_manifest(data: bytes, *, where: str) -> Manifest:
     """
     try:
         found = json.loads(data)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise FormatError(f"{where}: not JSON: {err}; the manifest is damaged, write it again") from err
     version = found.get("version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:

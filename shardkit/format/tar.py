@@ -130,13 +130,17 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
+                # A size below zero leads back to a header that was read, for ever; parts of sparse files lie elsewhere.
+                if info.size < 0 or info.issparse():
+                    found = "is a sparse file" if info.issparse() else f"has {info.size:,} bytes"
+                    raise tarfile.TarError(f"member {info.name!r} at byte {info.offset:,} {found}")
                 if info.isreg():
                     last = TarMember(info.name, info.offset_data, info.size)
                     if last.offset + last.size > size:
                         break
                     yield last
             next_header = archive.offset
-    except (tarfile.TarError, ValueError, OverflowError) as err:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as err:
         compression = _compression(file)
         if last is None and compression is not None:
             raise FormatError(

@@ -4,6 +4,7 @@ Each column keeps its own type, but for encodings that are no types of values (d
 for nanoseconds: Python's dates, as which metadata is read, end at the microsecond.
 """
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -25,11 +26,11 @@ def read_columns(location: Location) -> tuple[dict[str, list[Any]], dict[str, pa
     """
     try:
         table = pq.ParquetFile(pa.BufferReader(read_bytes(location))).read(use_threads=False)  # see format/index.py
-    except (pa.ArrowException, OSError) as err:
+    except (pa.ArrowException, OSError, ValueError) as err:  # ValueError: names of columns that are not UTF-8
         raise InputError(f"{location}: not a Parquet file: {err}") from err
     names = table.column_names
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise InputError(f"{location}: two columns are called {name!r}; rename one of them")
     values, types = {}, {}
     for name in names:

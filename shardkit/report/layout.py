@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -113,8 +114,9 @@ class Layout:
     def _lines(self) -> Iterator[str]:
         records = self._records()
         for start in range(0, len(self._rows), _AT_ONCE):
-            for values in self._user.slice(start, _AT_ONCE).to_pylist():
-                line = next(records)
+            part = self._user.slice(start, _AT_ONCE).to_pylist() if self._columns else repeat({})
+            # Arrow takes a table without columns for one of any number of rows.
+            for line, values in zip(islice(records, _AT_ONCE), part, strict=False):
                 line["intervals"] = [list(interval.values()) for interval in line["intervals"]]
                 line |= {column: _finite(values[name]) for name, column in self._columns.items()}
                 yield json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"

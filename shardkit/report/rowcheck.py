@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def manifest_problems(manifest: Manifest) -> Iterator[Problem]:
         "index": [shard.index for shard in manifest.shards],
         "label": manifest.labels,
     }.items():
-        for name in sorted({name for name in listed if listed.count(name) > 1}):
+        for name in sorted(name for name, times in Counter(listed).items() if times > 1):
             yield _manifest(f"{what} {name!r} is listed twice")
 
 
@@ -60,9 +61,13 @@ def schema_problems(table: pa.Table, manifest: Manifest, shard: ShardInfo) -> It
     types = {field.name: field.type for field in expected if field.name != "fields"}
     texts = {name: str(kind) for name, kind in types.items()} | dict(manifest.columns)
     for name, text in texts.items():
-        found = str(table.schema.field(name).type) if name in table.column_names else "missing"
+        times = table.column_names.count(name)
+        found = str(table.schema.field(name).type) if times == 1 else "there twice" if times else "missing"
         if _spelling(found) != _spelling(text):
             yield _index(shard, f"column {name!r} is {found}, {text} expected")
+    if table.column_names.count("fields") != 1:
+        yield _index(shard, "column 'fields' is there twice")
+        return
     struct = table.schema.field("fields").type
     if not pa.types.is_struct(struct):
         yield _index(shard, f"column 'fields' is {struct}, a struct expected")

@@ -126,5 +126,5 @@ def _unindexed(dataset: Location, manifest: Manifest) -> frozenset[str]:
     try:
         lines = read_bytes(dataset / REPORT_NAME).decode(errors="replace").splitlines()
         return frozenset(str(json.loads(line).get("path")) for line in lines if line)
-    except (NotFoundError, ValueError, AttributeError):
+    except (NotFoundError, ValueError, AttributeError, RecursionError):
         return frozenset()  # then they are reported as members that the index doesn't know

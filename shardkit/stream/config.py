@@ -5,7 +5,6 @@ The pydantic models are the one definition; ``schemas/stream.schema.json`` is ge
 
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shardkit.core.content import Content, content
@@ -15,6 +14,7 @@ from shardkit.core.events import EventCrop
 from shardkit.core.mining import Mining
 from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
+from shardkit.format.yamltext import parse_yaml
 from shardkit.storage.environment import expanded_path
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
@@ -309,9 +309,9 @@ def load_config(location: Location) -> StreamConfig:
         NotFoundError: No such file.
     """
     try:
-        found = yaml.safe_load(read_bytes(location))
-    except yaml.YAMLError as err:
-        raise InputError(f"{location}: not YAML: {' '.join(str(err).split())}") from err
+        found = parse_yaml(read_bytes(location))
+    except InputError as err:
+        raise InputError(f"{location}: {err}") from err
     try:
         return StreamConfig.model_validate(found)
     except ValidationError as err:

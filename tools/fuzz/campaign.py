@@ -141,6 +141,7 @@ def _child(
     faulthandler.enable()
     logging.disable()
     warnings.simplefilter("error")
+    warnings.simplefilter("ignore", DeprecationWarning)
     limit = _status("VmSize") + MORE_ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

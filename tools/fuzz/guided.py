@@ -1,4 +1,4 @@
-"""The same targets under atheris, which keeps inputs that reach new code: for parsers in Python, not for codecs in C."""
+"""The same targets under atheris, which keeps inputs that reach new code: for parsers in Python."""
 
 import shutil
 import sys

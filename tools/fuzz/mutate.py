@@ -46,7 +46,7 @@ def nested(depth: int) -> str:
 def _changed_value(value: Any, random: Random) -> Any:
     places = list(_places(value))
     if not places or random.random() < 0.02:
-        return random.choice(VALUES)
+        return copy.deepcopy(random.choice(VALUES))
     holder, key = random.choice(places)
     kind = random.randrange(6)
     if kind == 0:
@@ -61,7 +61,7 @@ def _changed_value(value: Any, random: Random) -> Any:
     elif kind == 4 and isinstance(holder[key], int | float):
         holder[key] = random.choice([holder[key] + 1, -holder[key], holder[key] * 1000, random.choice(EXTREMES)])
     else:
-        holder[key] = random.choice(VALUES)
+        holder[key] = copy.deepcopy(random.choice(VALUES))
     return value
 
 

@@ -1,4 +1,4 @@
-"""Small real files of each kind, made when asked for: by libsndfile, by NumPy, by Arrow, by ``shardkit pack`` itself."""
+"""Small real files of each kind, made when asked for: by libsndfile, NumPy, Arrow, and ``shardkit pack`` itself."""
 
 import io
 import json
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import soundfile
 
-import shardkit as sk
 from shardkit.audio.pcm import WIDTH
 from shardkit.audio.transcode import analyse
 from shardkit.audio.wav import write_header
@@ -161,8 +160,3 @@ def scratch() -> Path:
 def manifest() -> bytes:
     """Return the manifest of ``dataset``."""
     return (dataset() / MANIFEST_NAME).read_bytes()
-
-
-def stream(**options: Any) -> sk.Stream:
-    """Return a stream over ``dataset``."""
-    return sk.Stream(sk.open(dataset()), crop=sk.RandomCrop(0.05), batch_size=2, threads=1, **options)

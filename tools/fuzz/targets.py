@@ -74,6 +74,8 @@ schedule: [{from_sample: 8, weights: {speech: 1, music: 1}}]
 shuffle: {kind: block, block_rows: 2}
 memory: 10MB
 batch_size: 2
+channels: 1
+sample_rate: 8000
 """
 _SPG = '{"0.flac": {"length": 11200, "intervals": {"s": [[1600, 8000]]}, "metadata": {"a": 1}}, "1.wav": {}}'
 _ONTOLOGY = '[{"id": "/m/1", "name": "Dog", "child_ids": ["/m/2"]}, {"id": "/m/2", "name": "Bark", "child_ids": []}]'
