@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardkit.core.errors import FormatError
-from shardkit.format.index import index_schema
+from shardkit.format.index import PRIMARY, index_schema
 from shardkit.format.manifest import FieldKind
 
 _MOST = 2**48  # bytes of a tar, samples of a recording: sums of these stay far below 2**63
@@ -70,6 +70,7 @@ def check_index(table: pa.Table, fields: Mapping[str, FieldKind], *, where: str)
     seconds = table.column("duration_s")
     if pc.any(pc.invert(pc.and_(pc.greater_equal(seconds, 0.0), pc.less_equal(seconds, float(_MOST))))).as_py():
         raise FormatError(f"{where}: a duration_s is no time; {_ADVICE}")
+    _check_primary(table, where)
     first = 0
     for chunk in table.column("fields").chunks:
         for name in fields:
@@ -78,6 +79,20 @@ def check_index(table: pa.Table, fields: Mapping[str, FieldKind], *, where: str)
                 raise FormatError(f"{where}: key {key!r}: field {name!r} {what}; {_ADVICE}")
         first += len(chunk)
     _check_intervals(table, where)
+
+
+def _check_primary(table: pa.Table, where: str) -> None:
+    """Raise unless each row has a recording, or the facts of one."""
+    first = 0
+    for chunk in table.column("fields").chunks:
+        known = chunk.type.get_field_index(PRIMARY) >= 0
+        missing = pc.invert(pc.and_(chunk.is_valid(), chunk.field(PRIMARY).is_valid())) if known else None
+        row = 0 if missing is None else _first(missing)
+        if row is not None and len(chunk):
+            raise FormatError(
+                f"{where}: key {table.column('key')[first + row].as_py()!r} has no field {PRIMARY!r}; {_ADVICE}"
+            )
+        first += len(chunk)
 
 
 def _serves(found: pa.DataType, wanted: pa.DataType) -> bool:

@@ -130,10 +130,7 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
-                # A size below zero leads back to a header that was read, for ever; parts of sparse files lie elsewhere.
-                if info.size < 0 or info.issparse():
-                    found = "is a sparse file" if info.issparse() else f"has {info.size:,} bytes"
-                    raise tarfile.TarError(f"member {info.name!r} at byte {info.offset:,} {found}")
+                _check_plain(info)
                 if info.isreg():
                     last = TarMember(info.name, info.offset_data, info.size)
                     if last.offset + last.size > size:
@@ -155,6 +152,16 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
             f"{where}: cut off in the middle: member {last.name!r} should end at byte {end:,}, the file has {size:,}"
         )
     _check_end(file, next_header, size=size, where=where)
+
+
+def _check_plain(info: tarfile.TarInfo) -> None:
+    """Raise for what can't be one stretch of bytes.
+
+    A size below zero would lead back to a header that was read, for ever; the parts of a sparse file lie elsewhere.
+    """
+    if info.size < 0 or info.issparse():
+        found = "is a sparse file" if info.issparse() else f"has {info.size:,} bytes"
+        raise tarfile.TarError(f"member {info.name!r} at byte {info.offset:,} {found}")
 
 
 def split_name(name: str) -> tuple[str, str] | None:

@@ -1,7 +1,7 @@
 """YAML that a user wrote, or somebody else: parsed to plain values, bounded in number.
 
-An alias (``*name``) stands for all that its anchor holds, and may stand in what another anchor holds: ten lines can mean
-a billion values. So the values are counted, aliases written out, before any is made.
+An alias (``*name``) stands for all that its anchor holds, and may stand in what another anchor holds: ten lines can
+mean a billion values. So the values are counted, aliases written out, before any is made.
 """
 
 from typing import Any

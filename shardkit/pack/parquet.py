@@ -8,9 +8,9 @@ from collections import Counter
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardkit.core.errors import InputError
+from shardkit.format.parquet import read_parquet
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
 
@@ -25,7 +25,7 @@ def read_columns(location: Location) -> tuple[dict[str, list[Any]], dict[str, pa
         InputError: Not a Parquet file, two columns of one name, or a value that can't be kept; the message names it.
     """
     try:
-        table = pq.ParquetFile(pa.BufferReader(read_bytes(location))).read(use_threads=False)  # see format/index.py
+        table = read_parquet(read_bytes(location))
     except (pa.ArrowException, OSError, ValueError) as err:  # ValueError: names of columns that are not UTF-8
         raise InputError(f"{location}: not a Parquet file: {err}") from err
     names = table.column_names

@@ -70,6 +70,7 @@ def pack(
         bit_depth=options.bit_depth,
         flac_level=options.flac_level,
         loudness=options.loudness,
+        max_decoded_bytes=options.max_decoded_bytes,
     )
     check_field_names(inputs.members)
     if inputs.split_column and options.splits:

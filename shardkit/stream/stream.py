@@ -39,7 +39,7 @@ from shardkit.stream.counters import Counters
 from shardkit.stream.coverage import Coverage, check_range, coverage_of
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
-from shardkit.stream.fields import AudioType, delivered_fields
+from shardkit.stream.fields import MAX_ROW_BYTES, AudioType, check_lengths, delivered_fields
 from shardkit.stream.mined import Mined, examples_of, load_examples, mined_source
 from shardkit.stream.mix import (
     Composition,
@@ -188,6 +188,8 @@ class Stream:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
         rate = common_rate(self._sources, sample_rate)
         check_crop(self._sources, crop, sample_rate=rate)
+        if crop is None:
+            check_lengths(self._sources, most_bytes=max(self._memory, MAX_ROW_BYTES))
         self._options = BatchOptions(
             sample_rate=rate,
             channels=common_channels(self._sources, channels),

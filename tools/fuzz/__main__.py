@@ -17,6 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="+", metavar="TARGET", help=f"all, or some of {', '.join(TARGETS)}")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
+    parser.add_argument("--inputs", type=int, default=1 << 62, help="for each target, if the time suffices")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--number", type=int, help="repeat this input of the seed, without bounds")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where inputs that failed are written")
@@ -37,7 +38,9 @@ def main() -> int:
             error = told(target.read, input_of(target, list(target.seeds()), options.seed, options.number))
             print(f"{name}: {'read' if error is None else f'{type(error).__name__}: {error}'}")
             continue
-        found = run_campaign(name, TARGETS[name], seconds=options.seconds, seed=options.seed, folder=options.keep)
+        found = run_campaign(
+            name, TARGETS[name], seconds=options.seconds, seed=options.seed, folder=options.keep, inputs=options.inputs
+        )
         print(f"{name}: {found.inputs} inputs in {found.seconds:.0f} s, {found.refused} refused, "
               f"{len(found.findings)} defects", flush=True)  # fmt: skip
         for what, number in found.findings.items():

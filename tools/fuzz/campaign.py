@@ -49,30 +49,32 @@ def input_of(target: Target, files: Sequence[bytes], seed: int, number: int) -> 
     return target.change(files, Random(f"{seed}/{number}"))  # noqa: S311
 
 
-def run_campaign(name: str, target: Target, *, seconds: float, seed: int, folder: Path | None) -> Campaign:
+def run_campaign(
+    name: str, target: Target, *, seconds: float, seed: int, folder: Path | None, inputs: int = 1 << 62
+) -> Campaign:
     """Run a target and return what was found; inputs that failed are kept in ``folder``."""
     files = list(target.seeds())
     for data in files:
         told(target.read, data)  # what is imported and cached lazily is no input's fault
     found, began, number = Campaign(), time.monotonic(), 0
     shared = mmap.mmap(-1, _ROOM)  # count, refused, number of the input under way
-    while (left := began + seconds - time.monotonic()) > 0:
-        number = _run_child(name, target, files, seed, number, left, shared, found, folder)
+    while number < inputs and (left := began + seconds - time.monotonic()) > 0:
+        number = _run_child(name, target, files, seed, range(number, inputs), left, shared, found, folder)
     found.seconds = time.monotonic() - began
     return found
 
 
 def _run_child(
-    name: str, target: Target, files: Sequence[bytes], seed: int, first: int, left_s: float, shared: mmap.mmap,
+    name: str, target: Target, files: Sequence[bytes], seed: int, numbers: range, left_s: float, shared: mmap.mmap,
     found: Campaign, folder: Path | None,
 ) -> int:  # fmt: skip
     """Run one child until it ends or is ended; return the number of the next input."""
-    _put(shared, 0, 0, first)
+    _put(shared, 0, 0, numbers.start)
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
-        _child(target, files, seed, first, left_s, shared, writer)
+        _child(target, files, seed, numbers, left_s, shared, writer)
     os.close(writer)
     os.set_blocking(reader, False)
     lines, seen, moved = b"", -1, time.monotonic()
@@ -136,7 +138,7 @@ def _put(shared: mmap.mmap, *numbers: int) -> None:
 
 
 def _child(
-    target: Target, files: Sequence[bytes], seed: int, first: int, left_s: float, shared: mmap.mmap, writer: int
+    target: Target, files: Sequence[bytes], seed: int, numbers: range, left_s: float, shared: mmap.mmap, writer: int
 ) -> None:
     faulthandler.enable()
     logging.disable()
@@ -145,8 +147,9 @@ def _child(
     limit = _status("VmSize") + MORE_ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    end, number, refused, said = time.monotonic() + left_s, first, 0, set()
-    while time.monotonic() < end:
+    first, end, refused, said = numbers.start, time.monotonic() + left_s, 0, set()
+    number = first
+    while number in numbers and time.monotonic() < end:
         _put(shared, number - first, refused, number)
         data = input_of(target, files, seed, number)
         before, what, trace = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, None, ""

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -191,8 +192,8 @@ def _stream(folder: Path) -> None:
     fields = [name for name in found.manifest.fields if name != "audio"]
     for crop in (sk.SalientCrop(0.03), sk.EventCrop(0.02), None):
         stream = sk.Stream(
-            found, crop=crop, batch_size=3, threads=1, fields=fields, mask_hop=40, sample_rate=RATE, channels=1, passes=1,
-            loudness=True, memory="64MB",
+            found, crop=crop, batch_size=3, threads=1, fields=fields, mask_hop=40, sample_rate=RATE, channels=1,
+            passes=1, loudness=True, memory="64MB",
         )  # fmt: skip
         list(islice(stream, 3))
 
@@ -397,10 +398,8 @@ def load_state(data: bytes) -> None:
     if isinstance(state, dict):  # else the digest would refuse whatever is in the feedback
         from shardkit.core.mining import HardExamples
 
-        try:
+        with suppress(ShardkitError):
             state = state | {"mined": HardExamples.load(feedback).digest()}
-        except ShardkitError:
-            pass
     errors = []
     for weights in (None, "new"):
         stream = _stateful()

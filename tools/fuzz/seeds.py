@@ -24,8 +24,9 @@ RATE = 8000
 AUDIO: dict[str, list[tuple[str, str, int, float]]] = {
     # name: container, subtype, channels, seconds
     "flac": [("FLAC", "PCM_16", 1, 0.7), ("FLAC", "PCM_24", 2, 0.4), ("FLAC", "PCM_S8", 1, 0.1)],
-    "wav": [("WAV", "PCM_16", 2, 0.05), ("WAV", "FLOAT", 1, 0.05), ("WAV", "IMA_ADPCM", 1, 0.1), ("WAV", "ULAW", 1, 0.1),
-            ("RF64", "PCM_16", 1, 0.05), ("WAVEX", "PCM_24", 3, 0.05), ("WAV", "GSM610", 1, 0.1)],
+    "wav": [("WAV", "PCM_16", 2, 0.05), ("WAV", "FLOAT", 1, 0.05), ("WAV", "IMA_ADPCM", 1, 0.1),
+            ("WAV", "ULAW", 1, 0.1), ("RF64", "PCM_16", 1, 0.05), ("WAVEX", "PCM_24", 3, 0.05),
+            ("WAV", "GSM610", 1, 0.1)],
     "aiff": [("AIFF", "PCM_16", 2, 0.05), ("AIFF", "PCM_24", 1, 0.05), ("AIFF", "FLOAT", 1, 0.05)],
     "vorbis": [("OGG", "VORBIS", 1, 6.0), ("OGG", "VORBIS", 2, 0.5)],
     "opus": [("OGG", "OPUS", 1, 1.0)],

@@ -86,14 +86,14 @@ _WEAK = ("# Segments\n# num_ytids=2, num_segs=2, num_unique_labels=2\n# YTID, st
          'abcdefghijk, 30.000, 40.000, "/m/1,/m/2"\n_bcdefghijk, 0.000, 10.000, "/m/1"\n')  # fmt: skip
 _STRONG = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\nabcdefghijk_30000\t0.0\t9.533\t/m/1\n"
 _CLASSES = "index,mid,display_name\n0,/m/1,Dog\n1,/m/2,Bark\n"
-_GROUPS = "train/X.sources:\n  speech: [., ./*]\n  music:\n    - $HOME/none\n"
+_GROUPS = "train/X.sources:\n  speech: &all [.]\n  music:\n    - ./*.wav\n  both: *all\n"
 
 TARGETS: dict[str, Target] = {
     **{
         kind: _by_bytes(
             lambda kind=kind: seeds.audio(kind),  # type: ignore[misc]
             readers.read_recording,
-            mend.mend_ogg if kind in ("vorbis", "opus") else mend.mend_flac if kind == "flac" else lambda data, _: data,
+            {"vorbis": mend.mend_ogg, "opus": mend.mend_ogg, "flac": mend.mend_flac}.get(kind, lambda data, _: data),
         )
         for kind in seeds.AUDIO
     },
@@ -110,14 +110,17 @@ TARGETS: dict[str, Target] = {
     "config-values": _by_json(readers.configs, readers.load_config),
     "report": _by_bytes(_text('{"path": "a.tar/b", "where": "x", "reason": "y"}\n'), readers.verify_report),
     "csv": _by_bytes(_text(_CSV), readers.list_of("list.csv")),
-    "tsv": _by_bytes(_text(_CSV.replace(",", "\t")), readers.list_of("list.tsv")),
+    "tsv": _by_bytes(
+        _text('path\tlabel\tn\tintervals\n0.flac\ta\t1\t[["x", 0.0, 0.1]]\n1.wav\tb\t2.5\t\n'),
+        readers.list_of("list.tsv"),
+    ),
     "jsonl": _by_bytes(_text(_ROWS), readers.list_of("list.jsonl")),
     "json-values": _by_json(_text(*_ROWS.splitlines()), readers.list_of("list.jsonl")),
     "parquet": _by_bytes(readers.parquets, readers.list_of("list.parquet")),
     "spg": _by_json(_text(_SPG), readers.import_of("spg", "meta.json")),
     "groups": _by_bytes(_text(_GROUPS), readers.import_of("groups", "groups.yaml")),
     "pairs": _by_bytes(_text("0.flac,1.wav\n1.wav,0.flac\n"), readers.import_of("pairs", "pairs.csv")),
-    "labels": _by_bytes(_text("0.flac,a,b\n1.wav,b,a\n"), readers.import_of("labels", "labels.csv")),
+    "labels": _by_bytes(_text("path,dog,cat\n0.flac,1,0\n1.wav,0,1\n"), readers.import_of("labels", "labels.csv")),
     "audioset": _by_bytes(_text(_WEAK), readers.import_of("audioset", "eval_segments.csv")),
     "audioset-strong": _by_bytes(_text(_STRONG), readers.import_of("audioset", "eval_strong.tsv")),
     "classes": _by_bytes(_text(_CLASSES), readers.names_of("classes")),
