@@ -13,7 +13,7 @@ _NAMED = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without the user names, passwords and queries of the URLs in it, and without headers that authorise.
+    """Return a text without the user names, passwords and queries of its URLs, and without headers that authorise.
 
     >>> without_secrets("GET https://me:pw@host/a.tar?X-Amz-Signature=5f, Authorization: Bearer abc")
     'GET https://host/a.tar?…, Authorization: …'

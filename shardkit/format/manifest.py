@@ -140,6 +140,8 @@ def load_manifest(data: bytes, *, where: str) -> Manifest:
     """
     try:
         found = json.loads(data)
+        if b"\\u" in data:
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as err:
         raise FormatError(f"{where}: not JSON: {err}; the manifest is damaged, write it again") from err
     version = found.get("version") if isinstance(found, dict) else None

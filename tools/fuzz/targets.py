@@ -79,9 +79,12 @@ sample_rate: 8000
 """
 _SPG = '{"0.flac": {"length": 11200, "intervals": {"s": [[1600, 8000]]}, "metadata": {"a": 1}}, "1.wav": {}}'
 _ONTOLOGY = '[{"id": "/m/1", "name": "Dog", "child_ids": ["/m/2"]}, {"id": "/m/2", "name": "Bark", "child_ids": []}]'
-_ROWS = ('{"path": "0.flac", "label": ["a"], "intervals": [["x", 0.0, 0.1]], "n": 1, "o": {"p": [1]}}\n'
-         '{"path": "1.wav", "label": ["b"], "n": 2.5, "intervals": [{"name": "y", "start_s": 0, "stop_s": 1}]}\n')  # fmt: skip
+_ROWS = (
+    '{"path": "0.flac", "label": ["a"], "intervals": [["x", 0.0, 0.1]], "n": 1, "o": {"p": [1]}}\n'
+    '{"path": "1.wav", "label": ["b"], "n": 2.5, "intervals": [{"name": "y", "start_s": 0, "stop_s": 1}]}\n'
+)
 _CSV = 'path,label,n,intervals\n0.flac,a,1,"[[""x"", 0.0, 0.1]]"\n1.wav,b,2.5,\n'
+_TSV = 'path\tlabel\tn\tintervals\n0.flac\ta\t1\t[["x", 0.0, 0.1]]\n1.wav\tb\t2.5\t\n'
 _WEAK = ("# Segments\n# num_ytids=2, num_segs=2, num_unique_labels=2\n# YTID, start_seconds, end_seconds, labels\n"
          'abcdefghijk, 30.000, 40.000, "/m/1,/m/2"\n_bcdefghijk, 0.000, 10.000, "/m/1"\n')  # fmt: skip
 _STRONG = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\nabcdefghijk_30000\t0.0\t9.533\t/m/1\n"
@@ -110,10 +113,7 @@ TARGETS: dict[str, Target] = {
     "config-values": _by_json(readers.configs, readers.load_config),
     "report": _by_bytes(_text('{"path": "a.tar/b", "where": "x", "reason": "y"}\n'), readers.verify_report),
     "csv": _by_bytes(_text(_CSV), readers.list_of("list.csv")),
-    "tsv": _by_bytes(
-        _text('path\tlabel\tn\tintervals\n0.flac\ta\t1\t[["x", 0.0, 0.1]]\n1.wav\tb\t2.5\t\n'),
-        readers.list_of("list.tsv"),
-    ),
+    "tsv": _by_bytes(_text(_TSV), readers.list_of("list.tsv")),
     "jsonl": _by_bytes(_text(_ROWS), readers.list_of("list.jsonl")),
     "json-values": _by_json(_text(*_ROWS.splitlines()), readers.list_of("list.jsonl")),
     "parquet": _by_bytes(readers.parquets, readers.list_of("list.parquet")),
