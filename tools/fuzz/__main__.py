@@ -7,6 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from tools.fuzz import guided
+
+if "--atheris" in sys.argv:
+    guided.instrument()
+
 from tools.fuzz.campaign import input_of, run_campaign
 from tools.fuzz.readers import told
 from tools.fuzz.targets import TARGETS
@@ -28,9 +33,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no target {unknown[0]!r}; choose from {', '.join(TARGETS)}")
     if options.atheris:
-        from tools.fuzz.guided import run_guided
-
-        run_guided(names[0], TARGETS[names[0]], seconds=options.seconds, folder=options.keep)
+        guided.run_guided(names[0], TARGETS[names[0]], seconds=options.seconds, folder=options.keep)
     failed = False
     for name in names:
         if options.number is not None:

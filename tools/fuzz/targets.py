@@ -47,7 +47,11 @@ def _by_json(found: Callable[[], Sequence[bytes]], read: Callable[[bytes], objec
             return nested(random.choice([20, 200, 5000, 200_000])).encode()
         if kind < 0.25:
             return mutated(data, files, random)
-        return json.dumps(mutated_json(json.loads(data), random)).encode("utf-8", "surrogatepass")
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):  # atheris has changed it before
+            return mutated(data, files, random)
+        return json.dumps(mutated_json(value, random)).encode("utf-8", "surrogatepass")
 
     return Target(found, read, change)
 
