@@ -91,7 +91,7 @@ def main() -> None:
         app(arguments)
     except ShardkitError as err:
         if debug:
-            typer.echo(without_secrets(traceback.format_exc()), err=True)
+            raise
         typer.echo(f"shardkit: error: {_line(str(err))}", err=True)
         sys.exit(err.exit_code)
     except KeyboardInterrupt:
