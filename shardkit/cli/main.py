@@ -86,11 +86,11 @@ def main() -> None:
     """Run the command line; the entry point of the ``shardkit`` program."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1  # so that it works after a command too
-    sys.excepthook = _show_bug
     try:
         app(arguments)
     except ShardkitError as err:
         if debug:
+            sys.excepthook = _show_bug  # here, since typer puts a hook of its own on the way
             raise
         typer.echo(f"shardkit: error: {_line(str(err))}", err=True)
         sys.exit(err.exit_code)
@@ -101,6 +101,9 @@ def main() -> None:
         # The reader of a pipe has gone; Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception:
+        sys.excepthook = _show_bug
+        raise
 
 
 if __name__ == "__main__":
