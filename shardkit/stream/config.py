@@ -271,7 +271,9 @@ def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:
     views = {}
     for name, source in config.sources.items():
         try:
-            place = resolve(location.parent, expanded_path(source.url))
+            # What others may have written must not send this machine's variables to a host of its choice.
+            url = expanded_path(source.url) if location.is_local else source.url
+            place = resolve(location.parent, url)
         except InputError as err:
             raise InputError(f"{location}: sources.{name}.url: {err}") from err
         dataset = open_dataset(locate(place.url, place.options | source.storage_options), source.split)
