@@ -107,6 +107,9 @@ def pack(
     loudness: Annotated[
         bool, typer.Option(help="Measure loudness, or leave it out: salient crops then do not work.")
     ] = True,
+    max_decoded: Annotated[
+        str, typer.Option(metavar="SIZE", help="Refuse recordings that decode to more, at 4 bytes a sample.")
+    ] = "256GB",
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Aim for the size of a tar.")] = "256MB",
     split: Annotated[
         str | None,
@@ -143,6 +146,7 @@ def pack(
     """
     from shardkit.cli.progress import PackProgress
     from shardkit.cli.summary import print_summary
+    from shardkit.core.sizes import parse_size
     from shardkit.pack.inputs import InputOptions
     from shardkit.pack.options import PackOptions, parse_shard_size, parse_split
     from shardkit.pack.parts import WHOLE, parse_part
@@ -176,6 +180,7 @@ def pack(
                 bit_depth=None if bit_depth is None else bit_depth.bits(),
                 flac_level=flac_level,
                 loudness=loudness,
+                max_decoded_bytes=parse_size(max_decoded, what="--max-decoded"),
                 shard_bytes=parse_shard_size(shard_size),
                 splits=fractions,
                 split_by=split_by,

@@ -47,8 +47,8 @@ class Ontology:
                 raise InputError(f"class {item['id']!r} has child_ids {below!r}; a list of ids is needed")
             names[item["id"]] = item["name"]
             children[item["id"]] = tuple(below)
-        for parent, below in children.items():
-            unknown = [child for child in below if child not in names]
+        for parent, listed in children.items():
+            unknown = [child for child in listed if child not in names]
             if unknown:
                 raise InputError(
                     f"class {parent!r} has the child {unknown[0]!r}, which is not there; mend its child_ids"

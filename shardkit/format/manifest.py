@@ -22,7 +22,7 @@ FieldKind = Literal["audio", "array", "text", "json", "binary"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ShardInfo(_Model):
@@ -165,7 +165,9 @@ def load_manifest(data: bytes, *, where: str) -> Manifest:
     """
     try:
         found = json.loads(data)
-    except ValueError as err:
+        if b"\\u" in data:
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as err:
         raise FormatError(f"{where}: not JSON: {err}; the manifest is damaged, write it again") from err
     version = found.get("version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -39,8 +39,8 @@ from shardkit.pack.commit import (
 )
 from shardkit.pack.engine import Progress, Report, run_jobs
 from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extension
-from shardkit.pack.inputs import Unpacked
-from shardkit.pack.jsontext import value_fault
+from shardkit.pack.inputs import Unpacked, printable
+from shardkit.pack.jsontext import is_text, value_fault
 from shardkit.pack.options import OnError, check_split_name
 from shardkit.pack.sample import audio_entry
 from shardkit.storage.location import Location
@@ -186,7 +186,7 @@ def _index_file(path: Path, tar: Location, options: AdoptOptions) -> _Indexed:
             except (AudioError, FormatError, InputError) as err:
                 if options.on_error == "fail":
                     raise
-                found.unpacked.append(Unpacked(path=f"{tar.name}/{key}", where=str(tar), reason=str(err)))
+                found.unpacked.append(Unpacked(path=printable(f"{tar.name}/{key}"), where=str(tar), reason=str(err)))
                 continue
             found.rows.append(row)
             audio = row.members[PRIMARY].audio
@@ -225,7 +225,7 @@ def sample_row(
         AudioError, FormatError, InputError: It can't be indexed; the message says where.
     """
     place = f"{tar}: key {key!r}"
-    _check_key(key, place)
+    _check_key(key, [extension for extension, _ in members], place)
     entries: dict[str, MemberEntry] = {}
     content: dict[str, Any] = {}
     labels: tuple[str, ...] = ()
@@ -261,8 +261,13 @@ def sample_row(
     return row
 
 
-def _check_key(key: str, place: str) -> None:
-    """Raise if a file of that name would lie outside the folder that the tar is unpacked in."""
+def _check_key(key: str, extensions: Iterable[str], place: str) -> None:
+    """Raise if a file of that name would lie outside the folder that the tar is unpacked in, or the name is no text."""
+    if not is_text(key) or any(not is_text(extension) for extension in extensions):
+        raise FormatError(
+            f"{printable(place)} has a name that is not UTF-8; write the tar anew, or leave the sample out with "
+            "--on-error skip"
+        )
     if key.startswith("/") or ".." in key.split("/"):
         raise FormatError(
             f"{place} begins with '/' or has a '..' and so leads out of any folder; write the tar with relative names, "

@@ -61,9 +61,13 @@ def schema_problems(table: pa.Table, manifest: Manifest, shard: ShardInfo) -> It
     types = {field.name: field.type for field in expected if field.name != "fields"}
     texts = {name: str(kind) for name, kind in types.items()} | dict(manifest.columns)
     for name, text in texts.items():
-        found = str(table.schema.field(name).type) if name in table.column_names else "missing"
+        times = table.column_names.count(name)
+        found = str(table.schema.field(name).type) if times == 1 else "there twice" if times else "missing"
         if _spelling(found) != _spelling(text):
             yield _index(shard, f"column {name!r} is {found}, {text} expected")
+    if table.column_names.count("fields") != 1:
+        yield _index(shard, "column 'fields' is there twice")
+        return
     struct = table.schema.field("fields").type
     if not pa.types.is_struct(struct):
         yield _index(shard, f"column 'fields' is {struct}, a struct expected")

@@ -210,6 +210,6 @@ def _unindexed(dataset: Location, manifest: Manifest) -> frozenset[str]:
         try:
             lines = read_bytes(dataset / name).decode(errors="replace").splitlines()
             found |= {str(json.loads(line).get("path")) for line in lines if line}
-        except (NotFoundError, ValueError, AttributeError):
+        except (NotFoundError, ValueError, AttributeError, RecursionError):
             continue  # then they are reported as members that the index doesn't know
     return frozenset(found)

@@ -132,8 +132,12 @@ def _with_defaults(protocol: str, options: dict[str, Any]) -> dict[str, Any]:
     if protocol in HTTP:
         from aiohttp import ClientTimeout  # noqa: PLC0415  (fsspec's HTTP client, needed for HTTP only)
 
+        from shardkit.storage.redirects import watch_redirects  # noqa: PLC0415
+
         timeout = ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
-        return options | {"client_kwargs": {"timeout": timeout} | (options.get("client_kwargs") or {})}
+        redirects = watch_redirects(with_secrets=not options.keys() <= _PLAIN_HTTP_OPTIONS)
+        usual = {"timeout": timeout, "trace_configs": [redirects]}
+        return options | {"client_kwargs": usual | (options.get("client_kwargs") or {})}
     return {"use_listings_cache": False} | options if protocol in OBJECT_STORES else options
 
 

@@ -21,7 +21,8 @@ from shardkit.core.loudness import dequantise
 from shardkit.core.ontology import Ontology
 from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import load_index, setups_of
-from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
+from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, load_manifest
+from shardkit.format.sanity import check_index
 from shardkit.storage.location import Location
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import exists, is_folder, read_bytes
@@ -315,10 +316,11 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
         raise InputError(f"{location}: no split {split!r}; it has {', '.join(manifest.splits)}")
     wanted = tuple(manifest.splits) if split in (None, "all") else (str(split),)
     shards = tuple(shard for shard in manifest.shards if shard.split in wanted)
+    kinds = {name: info.kind for name, info in manifest.fields.items()}
     if not shards:
         raise FormatError(f"{location}: its manifest names no shards of {', '.join(wanted)}; pack it again")
     with ThreadPoolExecutor(_INDEX_READERS) as pool:
-        loaded = list(pool.map(lambda shard: load_shard_index(location, shard), shards))
+        loaded = list(pool.map(lambda shard: load_shard_index(location, shard, kinds), shards))
     setups = {key: setup for _, found in loaded for key, setup in found.items()}
     table = pa.concat_tables([part for part, _ in loaded]).combine_chunks()
     del loaded
@@ -343,7 +345,9 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
-def load_shard_index(location: Location, shard: ShardInfo) -> tuple[pa.Table, dict[int, bytes]]:
+def load_shard_index(
+    location: Location, shard: ShardInfo, kinds: Mapping[str, FieldKind]
+) -> tuple[pa.Table, dict[int, bytes]]:
     """Return the index rows of one shard, checked against the manifest, and the decoder setups they refer to."""
     place = location / shard.index
     table, note = load_index(read_bytes(place), where=str(place), expected_hash=shard.index_hash)
@@ -354,6 +358,7 @@ def load_shard_index(location: Location, shard: ShardInfo) -> tuple[pa.Table, di
         )
     if len(table) != shard.samples:
         raise FormatError(f"{place}: {len(table)} rows, the manifest says {shard.samples}")
+    check_index(table, kinds, where=str(place))
     return table.replace_schema_metadata(None), setups_of(note, where=str(place))
 
 

@@ -6,7 +6,6 @@ The pydantic models are the one definition; ``schemas/stream.schema.json`` is ge
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from shardkit.core.crops import CenterCrop, Crop, Fallback, RandomCrop
@@ -15,6 +14,7 @@ from shardkit.core.events import EventCrop
 from shardkit.core.mining import Mining
 from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
+from shardkit.format.yamltext import parse_yaml
 from shardkit.storage.environment import expanded_path
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
@@ -244,7 +244,9 @@ def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:
     opened: dict[str, View] = {}  # sources of one dataset share its index
     for name, source in config.sources.items():
         try:
-            place = resolve(location.parent, expanded_path(source.url))
+            # What others may have written must not send this machine's variables to a host of its choice.
+            url = expanded_path(source.url) if location.is_local else source.url
+            place = resolve(location.parent, url)
         except InputError as err:
             raise InputError(f"{location}: sources.{name}.url: {err}") from err
         options = place.options | source.storage_options
@@ -266,9 +268,9 @@ def load_config(location: Location) -> StreamConfig:
         NotFoundError: No such file.
     """
     try:
-        found = yaml.safe_load(read_bytes(location))
-    except yaml.YAMLError as err:
-        raise InputError(f"{location}: not YAML: {' '.join(str(err).split())}") from err
+        found = parse_yaml(read_bytes(location))
+    except InputError as err:
+        raise InputError(f"{location}: {err}") from err
     try:
         return StreamConfig.model_validate(found)
     except ValidationError as err:

@@ -161,7 +161,7 @@ def load_history(history: object, own: Stages, position: int, *, num_sources: in
 def _checked_history(history: object, num_sources: int, position: int) -> Stages:
     try:
         stages = tuple(Stage(int(start), tuple(int(share) for share in shares)) for start, shares in history)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise StateError(f"not the state of a stream: its history is {str(history)[:80]!r}") from None
     if any(len(stage.shares) != num_sources or not 0 <= stage.start < position for stage in stages):
         raise StateError(f"not a state of this stream: its history is {str(history)[:80]!r}")

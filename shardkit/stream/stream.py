@@ -38,7 +38,7 @@ from shardkit.stream.coverage import Coverage, check_range, coverage_of
 from shardkit.stream.delivery import Delivery, Share
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
-from shardkit.stream.fields import AudioType, delivered_fields
+from shardkit.stream.fields import MAX_ROW_BYTES, AudioType, check_lengths, delivered_fields
 from shardkit.stream.groups import GroupsOption, checked_groups
 from shardkit.stream.mined import Mined, examples_of, load_examples, mined_source
 from shardkit.stream.mix import (
@@ -180,10 +180,13 @@ class Stream:
         self.crop = crop
         self._views = checked_views(views, view_distance_s, crop)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
+        held = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
         rate = common_rate(self._sources, sample_rate)
         check_crop(self._sources, crop, sample_rate=rate)
+        if crop is None:
+            check_lengths(self._sources, most_bytes=max(held, MAX_ROW_BYTES))
         self._options = BatchOptions(
             sample_rate=rate,
             channels=common_channels(self._sources, channels),
@@ -212,7 +215,7 @@ class Stream:
             share=Share(rank=self.rank, world_size=self.world_size, batch_size=self.batch_size),
             shuffle=self._shuffle,
             threads=checked_threads(threads, self._sources),
-            memory=parse_size(memory, what="memory"),
+            memory=held,
         )
         self._fingerprint = self._identify()
         self._position = 0
