@@ -15,8 +15,10 @@ from shardkit.cli.export import export
 from shardkit.cli.featurize import featurize
 from shardkit.cli.index import index
 from shardkit.cli.info import info
+from shardkit.cli.labels import labels
 from shardkit.cli.options import Command
 from shardkit.cli.pack import pack
+from shardkit.cli.repair import repair
 from shardkit.cli.synth import synth
 from shardkit.cli.verify import verify
 from shardkit.core.errors import ShardkitError
@@ -36,7 +38,9 @@ _COMMANDS: dict[Callable[..., None], str] = {
     commit: "Finish a dataset that was packed in parts.",
     index: "Adopt existing WebDataset tars in place.",
     info: "Say what a dataset holds.",
+    labels: "Count labels and events; as a table, or a picture.",
     verify: "Check structure, hashes and, with --deep, audio.",
+    repair: "Mend a damaged dataset, beside what is there.",
     cat: "Show one sample, or write a crop of it.",
     featurize: "Compute features once, into shards of their own.",
     export: "Write samples back as plain files.",

@@ -90,6 +90,10 @@ def pack(
         list[str] | None,
         typer.Option(metavar="NAME=COLUMN", help="A further member: a stem, a target, an array. Repeatable."),
     ] = None,
+    ontology: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="How labels are related, as AudioSet's ontology.json says it; it is kept."),
+    ] = None,
     hop: Hops = None,
     codec: Annotated[
         Codec, typer.Option(help="auto: PCM becomes FLAC, FLAC and lossy files stay; keep: every byte stays.")
@@ -163,6 +167,7 @@ def pack(
                 split_column=split_column,
                 importer=kind,
                 importer_options=pairs(kind_option, option="--from-option"),
+                ontology=None if ontology is None else locate(ontology, storage),
             ),
             options=PackOptions(
                 codec=codec.value,

@@ -182,7 +182,7 @@ def _index_file(path: Path, tar: Location, options: AdoptOptions) -> _Indexed:
         file.seek(0)
         for key, members in _samples(list(scan(file, where=str(tar)))):
             try:
-                row = _row(key, members, file, tar, options)
+                row = sample_row(key, members, file, tar, options)
             except (AudioError, FormatError, InputError) as err:
                 if options.on_error == "fail":
                     raise
@@ -209,9 +209,21 @@ def _samples(members: Sequence[TarMember]) -> Iterator[tuple[str, list[tuple[str
         yield key, [(extension, member) for _, extension, member in group]
 
 
-def _row(
+def sample_row(
     key: str, members: Sequence[tuple[str, TarMember]], file: BinaryIO, tar: Location, options: AdoptOptions
 ) -> IndexRow:
+    """Return the index row of one sample of a tar.
+
+    Args:
+        key: The sample's.
+        members: (extension, where it lies) of each of its members.
+        file: The tar, here.
+        tar: What it is called.
+        options: See there.
+
+    Raises:
+        AudioError, FormatError, InputError: It can't be indexed; the message says where.
+    """
     place = f"{tar}: key {key!r}"
     _check_key(key, place)
     entries: dict[str, MemberEntry] = {}

@@ -64,6 +64,10 @@ class Nothing:
         found = dict.fromkeys(vocabulary)
         return (*found, *natural_order(labels.difference(found)))
 
+    def options(self, given: Mapping[str, object]) -> Mapping[str, object]:
+        """Return what the manifest keeps of the options."""
+        return given
+
     def notes(self, num_known: int) -> tuple[str, ...]:  # noqa: ARG002
         """Return nothing."""
         return ()
@@ -97,7 +101,7 @@ class Packed(Nothing):
         """Return the number of the first new shard of each split."""
         first: dict[str, int] = {}
         for shard in self.manifest.shards:
-            number = int(shard.index.rpartition("/")[2].removesuffix(".parquet"))
+            number = int(shard.index.rpartition("/")[2].partition(".")[0])  # a repaired one has a suffix
             first[shard.split] = max(first.get(shard.split, 0), number + 1)
         return first
 
@@ -173,6 +177,10 @@ class Packed(Nothing):
         """Return the vocabulary with new labels at its end: an importer's in its order, others in natural order."""
         return super().labels([*self.manifest.labels, *vocabulary], labels)
 
+    def options(self, given: Mapping[str, object]) -> Mapping[str, object]:  # noqa: ARG002
+        """Return the options of the dataset; those that shape the bytes are the same."""
+        return self.manifest.options
+
     def notes(self, num_known: int) -> tuple[str, ...]:
         """Return what the user should know."""
         return (f"{count(num_known, 'input')} packed before, left as they are",) if num_known else ()
@@ -215,7 +223,7 @@ def _check_options(output: Location, manifest: Manifest, options: PackOptions) -
     if manifest.features is not None or "codec" not in manifest.options:
         raise InputError(f"{output}: not written by 'shardkit pack'; only what it wrote can be appended to")
     given = options.recorded()
-    for name in dict.fromkeys([*given, *manifest.options]):
+    for name in given:
         old = manifest.options.get(name)
         if given.get(name) != old:
             flag = "--shard-size" if name == "shard_bytes" else f"--{name.rstrip('s').replace('_', '-')}"

@@ -7,11 +7,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardkit.core.errors import InputError
+from shardkit.core.ontology import Ontology
 from shardkit.format.hashing import file_hash
-from shardkit.format.manifest import MANIFEST_NAME, FieldInfo, FieldKind, Manifest, ShardInfo, Totals, totals
+from shardkit.format.manifest import (
+    MANIFEST_NAME,
+    FieldInfo,
+    FieldKind,
+    Manifest,
+    ShardInfo,
+    Totals,
+    ontology_classes,
+    totals,
+)
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.mark import MARK_NAME, Base, read_mark
 from shardkit.pack.partial import remove_partial
+from shardkit.pack.records import SUFFIX
 from shardkit.storage.location import Location
 from shardkit.storage.store import create, exists, list_files, remove, remove_leftovers, replace, write_bytes
 
@@ -120,7 +131,10 @@ def check_no_dataset(output: Location, *, finishing: bool = False) -> None:
 
 
 def remove_mark(output: Location) -> None:
-    """Say that nothing is under way any more."""
+    """Say that nothing is under way any more; records of shards that were done go with the mark."""
+    for name, _ in list_files(output, suffixes=(SUFFIX,)):
+        if _SHARD_FILE.fullmatch(name):
+            remove(output / name)
     remove(output / MARK_NAME)
 
 
@@ -135,6 +149,7 @@ def build_manifest(
     extensions: Mapping[str, set[str]],
     columns: Mapping[str, str],
     options: Mapping[str, object],
+    ontology: Ontology | None = None,
 ) -> Manifest:
     """Return a manifest with its totals.
 
@@ -154,6 +169,7 @@ def build_manifest(
         columns=dict(columns),
         options=dict(options),
         totals=totals(shards),
+        ontology=ontology_classes(ontology),
     )
 
 

@@ -33,6 +33,7 @@ class Draft:
         kinds: Field to kind.
         columns: Metadata column to Arrow type.
         options: As the manifest keeps them.
+        ontology: As the manifest keeps it.
         shards: In order.
         unpacked: What of the source is no input.
         missing: Lines of ``missing.jsonl``; None where there is to be no such file.
@@ -46,6 +47,7 @@ class Draft:
     kinds: Mapping[str, FieldKind]
     columns: Mapping[str, str]
     options: Mapping[str, Any]
+    ontology: tuple[Mapping[str, Any], ...] | None
     shards: tuple[PlannedShard, ...]
     unpacked: tuple[Unpacked, ...]
     missing: tuple[str, ...] | None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count
 from shardkit.format.hashing import file_hash
-from shardkit.format.manifest import MANIFEST_NAME, Manifest, dump_manifest, load_manifest
+from shardkit.format.manifest import MANIFEST_NAME, Manifest, OntologyClass, dump_manifest, load_manifest
 from shardkit.pack.commit import (
     REPORT_NAME,
     PackSummary,
@@ -149,7 +149,8 @@ def _manifest(output: Location, mark: Mark, outcomes: Sequence[ShardOutcome]) ->
     for outcome in outcomes:
         for name, seen in outcome.extensions.items():
             extensions.setdefault(name, set()).update(seen)
-    return build_manifest(
+    told = old.ontology if old and draft.ontology is None else draft.ontology
+    manifest = build_manifest(
         name=draft.name,
         shards=[*(old.shards if old else ()), *shards],
         vocabulary=draft.labels,
@@ -160,6 +161,8 @@ def _manifest(output: Location, mark: Mark, outcomes: Sequence[ShardOutcome]) ->
         columns=draft.columns,
         options=draft.options,
     )
+    classes = None if told is None else tuple(OntologyClass.model_validate(one) for one in told)
+    return manifest.model_copy(update={"ontology": classes})
 
 
 def _summary(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from shardkit.audio.options import TranscodeOptions
 from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count
 from shardkit.format.index import RESERVED, index_schema
-from shardkit.format.manifest import MANIFEST_NAME, FieldKind, totals
+from shardkit.format.manifest import MANIFEST_NAME, FieldKind, ontology_classes, totals
 from shardkit.pack.append import Nothing, Packed, read_packed
 from shardkit.pack.columns import arrow_type, column_name
 from shardkit.pack.commit import PackSummary, check_empty, check_no_dataset, remove_mark
@@ -39,6 +40,7 @@ from shardkit.pack.records import ShardOutcome, done_shards
 from shardkit.pack.shard import ShardJob, done_progress, write_shard
 from shardkit.storage.location import Location
 from shardkit.storage.store import list_files
+from shardkit.stream.classes import read_ontology
 
 Start = Callable[[int, int], None]
 Report = Callable[[Progress], None]
@@ -158,7 +160,8 @@ def _plan(
         interval_names=tuple(sorted({name for item in found for name, _, _ in item.intervals})),
         kinds=kinds,
         columns={name: str(kind) for name, kind in columns.items()},
-        options=options.recorded(),
+        options=packed.options(options.recorded() | inputs.recorded()),
+        ontology=_ontology(inputs, imported),
         shards=tuple(
             PlannedShard(plan.stem, job_hash(plan, common=common), len(plan.inputs), plan.num_bytes) for plan in plans
         ),
@@ -174,6 +177,13 @@ def _plan(
     facts = _facts(source, options, hops_s, draft, len(found))
     plan = draft.plan_hash(packed.base and packed.base.manifest)
     return _Planned(Mark(plan=plan, facts=facts, draft=draft, ratios=ratios, base=packed.base), plans, schema, hops_s)
+
+
+def _ontology(inputs: InputOptions, imported: Import | None) -> tuple[Mapping[str, Any], ...] | None:
+    """Return how classes are related, as the manifest says it: what was given, else what the importer knows."""
+    given = read_ontology(inputs.ontology) if inputs.ontology else imported.ontology if imported else None
+    classes = ontology_classes(given)
+    return None if classes is None else tuple(one.model_dump(mode="json") for one in classes)
 
 
 def _facts(

@@ -20,6 +20,7 @@ from shardkit.stream.catalog import Catalog
 
 MANIFEST_NAME = "manifest.jsonl"
 TYPED_MANIFEST_NAME = "manifest.parquet"
+ONTOLOGY_NAME = "ontology.json"
 MAX_NAME_BYTES = 255  # of a file's name, on the file systems of Linux; macOS and Windows count characters
 _AT_ONCE = 256
 _INTERVAL = pa.struct([("name", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64())])
@@ -55,6 +56,7 @@ def members_of(catalog: Catalog, row: int) -> Iterator[Member]:
 def check_names(catalog: Catalog, members: Sequence[Member]) -> None:
     """Raise if two members are one file, or one is a folder of the other."""
     seen: set[str] = {MANIFEST_NAME, TYPED_MANIFEST_NAME}
+    seen |= set() if catalog.ontology is None else {ONTOLOGY_NAME}
     for member in members:
         if member.name in seen:
             where = catalog.place(member.field, member.row)

@@ -12,9 +12,11 @@ from shardkit.core.shuffle import Shuffle
 from shardkit.core.sizes import parse_size
 from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.location import locate
+from shardkit.stream.delivery import Threads
 from shardkit.stream.fields import AudioType
 from shardkit.stream.mix import Stages
 from shardkit.stream.plan import Source, Views
+from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
 from shardkit.stream.workers import available_cores
 
@@ -86,6 +88,13 @@ def warn_of_short_epochs(sources: Sequence[Source], stages: Stages, epoch: int |
                 )
 
 
+def checked_label_names(labels: LabelNames) -> LabelNames:
+    """Return what labels of one name in several sources are."""
+    if labels not in get_args(LabelNames):
+        raise InputError(f"labels is {labels!r}; choose {' or '.join(get_args(LabelNames))}")
+    return labels
+
+
 def checked_dtype(dtype: AudioType) -> AudioType:
     """Return the type of the delivered audio."""
     if dtype not in get_args(AudioType):
@@ -94,7 +103,12 @@ def checked_dtype(dtype: AudioType) -> AudioType:
 
 
 def checked_passes(
-    passes: Literal[1] | None, weights: object, temperature: object, epoch_samples: object, composition: object
+    passes: Literal[1] | None,
+    weights: object,
+    temperature: object,
+    epoch_samples: object,
+    composition: object,
+    groups: object,
 ) -> Literal[1] | None:
     """Return ``passes`` if it can be, together with what else was given."""
     if composition is not None and (weights is not None or temperature is not None):
@@ -109,6 +123,8 @@ def checked_passes(
         raise InputError(
             "passes=1 delivers each row exactly once, so composition has no meaning; leave one of them out"
         )
+    if groups is not None:
+        raise InputError("passes=1 delivers each row exactly once, so groups have no meaning; leave one of them out")
     if epoch_samples is not None:
         raise InputError("passes=1 ends with the pass, so epoch_samples has no meaning; leave one of them out")
     return 1
@@ -160,11 +176,18 @@ def is_new(value: object, name: str) -> bool:
     return value == "new"
 
 
+def checked_threads(threads: int | None, sources: Sequence[Source]) -> Threads:
+    """Return the threads that read and decode: so many, or as many as what is read from asks for."""
+    if threads is not None:
+        return Threads(checked_whole(threads, "threads", most=1024), paced=False)
+    return Threads(default_threads(sources), paced=_any_remote(sources))
+
+
 def default_threads(sources: Sequence[Source]) -> int:
     """Return how many threads there may be that read and decode: for remote sources more than there are cores."""
-    return _REMOTE_THREADS if any_remote(sources) else min(_MAX_LOCAL_THREADS, available_cores())
+    return _REMOTE_THREADS if _any_remote(sources) else min(_MAX_LOCAL_THREADS, available_cores())
 
 
-def any_remote(sources: Sequence[Source]) -> bool:
+def _any_remote(sources: Sequence[Source]) -> bool:
     """Return whether some tars are not on this machine."""
     return any(not tar.is_local for source in sources for tar in source.catalog.tars)

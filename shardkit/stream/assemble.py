@@ -21,7 +21,7 @@ from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_names
 from shardkit.stream.pool import ArrayPool, Empty
 from shardkit.stream.reader import Buffers, Faults, start_reading
-from shardkit.stream.targets import IntervalRows, LabelRows
+from shardkit.stream.targets import IntervalRows, LabelNames, label_rows
 from shardkit.stream.workers import Workers
 
 MAX_ATTEMPTS = 16  # substitutes that fail in turn: then it is not the sample
@@ -42,6 +42,7 @@ class BatchOptions:
         fields: Further fields.
         metadata: Columns.
         loudness: Whether to tell the loudness of each crop.
+        label_names: Whether labels of one name are one class, or one of each source.
     """
 
     sample_rate: int
@@ -54,6 +55,7 @@ class BatchOptions:
     fields: Sequence[str]
     metadata: Sequence[str]
     loudness: bool
+    label_names: LabelNames
 
 
 @dataclass(slots=True)
@@ -86,12 +88,16 @@ class Assembler:
         self, sources: Sequence[Source], options: BatchOptions, planner: Planner, faults: FaultLog, fetcher: Fetcher
     ) -> None:
         self.planner = planner
-        self._sources = sources
+        self.sources = sources
         self._options = options
         self._faults = faults
-        self._fetcher = fetcher
+        self.fetcher = fetcher
         self._pool = ArrayPool()
-        self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
+        self.labels, self._label_rows = label_rows(
+            {source.name: source.catalog for source in sources},
+            [source.view.labels for source in sources],
+            options.label_names,
+        )
         masks = options.mask_names
         self.mask_names = () if masks == () else interval_names(sources, masks or (), "mask_names")
         self.audio_fields, self._other_fields = check_fields(sources, options.fields)
@@ -101,7 +107,6 @@ class Assembler:
             check_int16(sources, names, sample_rate=options.sample_rate, channels=options.channels)
         self._row_shapes = row_shapes(sources, self._other_fields, options.crop_s)
         self._metadata = {name: _metadata_columns(sources, name) for name in options.metadata}
-        self._label_rows = [LabelRows(source.catalog, self.labels) for source in sources]
         self._interval_rows = [IntervalRows(source.catalog, self.mask_names) for source in sources]
 
     @property
@@ -138,8 +143,8 @@ class Assembler:
             audio=audio,
             lengths=buffers.lengths,
             sample_rate=self._options.sample_rate,
-            keys=["" if draw is None else self._sources[draw.source].catalog.key(draw.row) for draw in draws],
-            sources=["" if draw is None else self._sources[draw.source].name for draw in draws],
+            keys=["" if draw is None else self.sources[draw.source].catalog.key(draw.row) for draw in draws],
+            sources=["" if draw is None else self.sources[draw.source].name for draw in draws],
             positions=plan.positions,
             passes=plan.passes,
             starts=np.array([0 if draw is None else draw.start for draw in draws], dtype=np.int64),
@@ -152,7 +157,7 @@ class Assembler:
                 for name, columns in self._metadata.items()
             },
             valid=np.array([draw is not None and index not in invalid for index, draw in enumerate(draws)]),
-            loudness=loudness_of(self._sources, draws) if self._options.loudness else None,
+            loudness=loudness_of(self.sources, draws) if self._options.loudness else None,
             views=self.planner.views.count,
             global_batch_size=self._options.global_batch_size,
             position=plan.next_position,
@@ -167,10 +172,10 @@ class Assembler:
             plan,
             indices,
             pending.buffers,
-            self._sources,
+            self.sources,
             self.fields,
             workers=pending.workers,
-            fetcher=self._fetcher,
+            fetcher=self.fetcher,
             neighbours=neighbours,
         )
 
@@ -181,7 +186,7 @@ class Assembler:
             for index, error in failed.items():
                 draw = plan.draws[index]
                 assert draw is not None  # noqa: S101  for the type checker: what is not drawn can't fail
-                self._faults.note(error, int(plan.positions[index]), self._sources[draw.source].name)
+                self._faults.note(error, int(plan.positions[index]), self.sources[draw.source].name)
             samples = [first + view for first in failed for view in range(self.planner.views.count)]
             for index in samples:
                 pending.buffers.clear(index)
@@ -247,7 +252,7 @@ class Assembler:
         labels = np.zeros((len(draws), len(self.labels)), dtype=np.float32)
         for index, draw in enumerate(draws):
             if draw is not None and self.labels:
-                self._label_rows[draw.source].fill(draw.row, labels[index])
+                self._label_rows[draw.source].fill(draw.row, draw.event, labels[index])
         return labels
 
     def _masks(self, draws: Sequence[Draw | None], num_samples: int) -> dict[str, NDArray[np.float32]]:
@@ -269,13 +274,13 @@ class Assembler:
     def _present(self, draws: Sequence[Draw | None], name: str) -> NDArray[np.bool_]:
         present = np.zeros(len(draws), dtype=bool)
         for index, draw in enumerate(draws):
-            columns = None if draw is None else self._sources[draw.source].catalog.fields.get(name)
+            columns = None if draw is None else self.sources[draw.source].catalog.fields.get(name)
             if columns is not None and draw is not None:
                 present[index] = columns.present[draw.row]
         return present
 
     def _rate(self, draw: Draw) -> int:
-        return self._sources[draw.source].catalog.fields[PRIMARY].rate(draw.row)
+        return self.sources[draw.source].catalog.fields[PRIMARY].rate(draw.row)
 
 
 def _metadata_columns(sources: Sequence[Source], name: str) -> list[Any]:

@@ -18,6 +18,7 @@ from shardkit.audio.facts import AudioFacts
 from shardkit.audio.points import PointTable
 from shardkit.core.errors import AudioError, CorruptDataError, FormatError, InputError, ShardkitError
 from shardkit.core.loudness import dequantise
+from shardkit.core.ontology import Ontology
 from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import load_index, setups_of
 from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
@@ -262,6 +263,12 @@ class Catalog:
         """The columns of each field."""
         struct = one_chunk(self.table.column("fields"))
         return {part.name: FieldColumns(part.name, struct.field(part.name), self.setups) for part in struct.type}
+
+    @cached_property
+    def ontology(self) -> Ontology | None:
+        """How the dataset's classes are related; None: it does not say."""
+        classes = self.manifest.ontology
+        return None if classes is None else Ontology.from_json([one.model_dump() for one in classes])
 
     @cached_property
     def _keys(self) -> pa.Array:

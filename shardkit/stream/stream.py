@@ -2,15 +2,13 @@
 
 import math
 import os
-import time
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Literal
 
 from shardkit.core.checks import checked_whole
 from shardkit.core.crops import Crop
-from shardkit.core.errors import InputError, ShardkitError, StateError
+from shardkit.core.errors import InputError, StateError
 from shardkit.core.mining import HardExamples, Mining
 from shardkit.core.order import ORDER_VERSION, MixedOrder, OnePassOrder
 from shardkit.core.random import check_seed
@@ -19,27 +17,29 @@ from shardkit.core.sizes import parse_size
 from shardkit.core.stages import SourceRows
 from shardkit.storage.location import locate
 from shardkit.stream.arguments import (
-    any_remote,
     checked_dtype,
+    checked_label_names,
     checked_names,
     checked_passes,
     checked_shuffle,
+    checked_threads,
     checked_views,
-    default_threads,
     is_new,
     named_sources,
     node_cache,
     rank_batch_size,
     warn_of_short_epochs,
 )
-from shardkit.stream.assemble import Assembler, BatchOptions, Pending
+from shardkit.stream.assemble import Assembler, BatchOptions
 from shardkit.stream.batch import Batch
 from shardkit.stream.config import load_config, open_sources
 from shardkit.stream.counters import Counters
 from shardkit.stream.coverage import Coverage, check_range, coverage_of
+from shardkit.stream.delivery import Delivery, Share
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, delivered_fields
+from shardkit.stream.groups import GroupsOption, checked_groups
 from shardkit.stream.mined import Mined, examples_of, load_examples, mined_source
 from shardkit.stream.mix import (
     Composition,
@@ -52,18 +52,12 @@ from shardkit.stream.mix import (
     stage_at,
     stages_of,
 )
-from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
 from shardkit.stream.pool import Empty
 from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
+from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
-from shardkit.stream.workers import Pace, Workers, available_cores
-
-# Batches under way: two, so that one is read while one is used, and more where a batch has fewer samples than keep the
-# threads busy. Each further one is memory that no processor has in its cache.
-_MIN_AHEAD = 2
-_AHEAD_PER_JOB = 8  # samples for each job that runs at once
 
 
 class Stream:
@@ -81,6 +75,10 @@ class Stream:
         composition: In place of weights, samples of each source in a batch, such as ``{"speech": 24, "noise": 8}``:
             exactly so many in each global batch, which must be a multiple of their sum, and on each rank its share of
             them. Or a schedule, as of weights, from samples with which a batch begins.
+        groups: Sources that share what weights or a composition give to the group's name: lists of them, which share
+            equally, ``{"positive": ["strong", "rare"]}``, or with weights, ``{"positive": {"strong": 3, "rare": 1}}``.
+        labels: ``merged``: classes of one name in several sources are one class. ``by_source``: each source has classes
+            of its own, ``SOURCE/CLASS``.
         mining: ``Mining("hard")``: from one epoch to the next, the source ``hard`` delivers first what ``feedback`` was
             told, hardest first, and then its own draws. Needs ``epoch_samples``. None: nothing is fed back.
         crop: ``RandomCrop``, ``CenterCrop``, ``SalientCrop`` or ``EventCrop``; None delivers whole rows, padded to the
@@ -133,6 +131,8 @@ class Stream:
         weights: Weights | Schedule | None = None,
         temperature: float | None = None,
         composition: Composition | None = None,
+        groups: GroupsOption | None = None,
+        labels: LabelNames = "merged",
         mining: Mining | None = None,
         crop: Crop | None = None,
         views: int = 1,
@@ -167,23 +167,19 @@ class Stream:
         self.rank, self.world_size = resolve_ranks(rank, world_size, check=check_ranks)
         sizes = [len(source.view) for source in self._sources]
         names = [source.name for source in self._sources]
-        self.passes = checked_passes(passes, weights, temperature, epoch_samples, composition)
+        self.passes = checked_passes(passes, weights, temperature, epoch_samples, composition, groups)
+        self._groups = checked_groups(names, groups)
         self._composed: int | None = None
         self._own_stages: Stages = ()
         if composition is not None:
-            self._own_stages, self._composed = composed_stages(names, composition)
+            self._own_stages, self._composed = composed_stages(self._groups, composition)
         elif self.passes is None:
-            self._own_stages = stages_of(names, sizes, weights, temperature)
+            self._own_stages = stages_of(self._groups, sizes, weights, temperature)
         self._stages = self._own_stages
         self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size, composed=self._composed)
         self.crop = crop
         self._views = checked_views(views, view_distance_s, crop)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
-        self._threads = (
-            default_threads(self._sources) if threads is None else checked_whole(threads, "threads", most=1024)
-        )
-        self._paced = threads is None and any_remote(self._sources)
-        self._memory = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
         rate = common_rate(self._sources, sample_rate)
@@ -199,6 +195,7 @@ class Stream:
             fields=delivered_fields(self._sources, checked_names(fields, "fields")),
             metadata=checked_names(metadata, "metadata"),
             loudness=loudness,
+            label_names=checked_label_names(labels),
         )
         self._mining = mining
         self._mined_source = -1 if mining is None else mined_source(self._sources, mining, self._epoch)
@@ -209,6 +206,14 @@ class Stream:
         self._counters = Counters(names)
         self._fetcher = Fetcher(self._counters.of_source, node_cache(cache, cache_size))
         self._assembler = Assembler(self._sources, self._options, self._new_planner(), self._faults, self._fetcher)
+        self._delivery = Delivery(
+            self._assembler,
+            self._counters,
+            share=Share(rank=self.rank, world_size=self.world_size, batch_size=self.batch_size),
+            shuffle=self._shuffle,
+            threads=checked_threads(threads, self._sources),
+            memory=parse_size(memory, what="memory"),
+        )
         self._fingerprint = self._identify()
         self._position = 0
         self._left_at: int | None = None  # where the last iteration stands; None once a state was loaded
@@ -242,7 +247,7 @@ class Stream:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes of ``Batch.labels``: the sources' vocabularies, names that occur in several merged."""
+        """The classes of ``Batch.labels``: the sources' vocabularies, merged or, ``by_source``, one after the other."""
         return self._assembler.labels
 
     @property
@@ -352,7 +357,7 @@ class Stream:
     def batches(
         self, position: int, *, step: int = 1, end: int | None = None, empty: Empty | None = None
     ) -> Generator[Batch, None, None]:
-        """Yield this rank's batches from a position on, leaving the stream's own position alone.
+        """Return this rank's batches from a position on, leaving the stream's own position alone.
 
         Args:
             position: Where the first of them begins.
@@ -364,42 +369,7 @@ class Stream:
         if self._check_ranks:
             check_unchanged((self.rank, self.world_size))
         end = self.end_of_iteration(position) if end is None else end
-        neighbours = self._neighbour_reads(position, step, end)
-        plans = self._planner.plans(
-            position,
-            step=step,
-            end=end,
-            rank=self.rank,
-            world_size=self.world_size,
-            batch_size=self.batch_size,
-        )
-        pending: deque[Pending] = deque()
-        failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
-        ahead = 1
-        with self._workers() as workers:
-            try:
-                while True:
-                    while len(pending) < ahead and failed is None:
-                        try:
-                            plan = next(plans, None)
-                            if plan is None:
-                                break
-                            pending.append(self._assembler.begin(plan, workers, neighbours, empty))
-                        except ShardkitError as err:
-                            failed = err
-                            break
-                        ahead = self._batches_ahead(pending[-1], workers.limit)
-                    if pending:
-                        batch = self._finish(pending[0])
-                        pending.popleft()
-                        yield batch
-                    elif failed is not None:
-                        raise failed
-                    else:
-                        return
-            finally:
-                for job in pending:
-                    job.cancel()
+        return self._delivery.batches(position, step=step, end=end, empty=empty)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON values: version, fingerprint, position of the next batch."""
@@ -524,7 +494,8 @@ class Stream:
             end = self.end_of_iteration(start)
             stop = end if end is not None and self._position <= start else self._position
         start, stop = check_range(start, stop, end=self._planner.num_positions)
-        return coverage_of(self._sources, self._planner.recordings, column, start=start, stop=stop)
+        found = coverage_of(self._sources, self._planner.recordings, column, start=start, stop=stop)
+        return found.apart() if column == "labels" and self._options.label_names == "by_source" else found
 
     @property
     def _planner(self) -> Planner:
@@ -541,7 +512,12 @@ class Stream:
 
     def _mixed_order(self) -> MixedOrder:
         return MixedOrder(
-            self._source_rows(), seed=self._seed, shuffle=self._shuffle, stages=self._stages, batch=self._composed
+            self._source_rows(),
+            seed=self._seed,
+            shuffle=self._shuffle,
+            stages=self._stages,
+            batch=self._composed,
+            groups=None if self._composed is None else self._groups.numbers,
         )
 
     def _source_rows(self) -> list[SourceRows]:
@@ -558,48 +534,17 @@ class Stream:
         self._hard = self._hard.begun(self._position, num_used=used, size=mining.size)
         self._assembler.planner = self._new_planner()
 
-    def _neighbour_reads(self, position: int, step: int, end: int | None) -> NeighbourReads | None:
-        if self._shuffle.kind == "full":
-            return None
-        return NeighbourReads(
-            self._planner,
-            self._sources,
-            self._assembler.fields,
-            rank=self.rank,
-            world_size=self.world_size,
-            start=position,
-            stride=step * self.global_batch_size,
-            batch=self.global_batch_size,
-            end=end,
-            memory=self._memory // 2,
-            fetcher=self._fetcher,
-        )
-
     def _whole_batches(self, epoch_samples: int) -> int:
         samples = checked_whole(epoch_samples, "epoch_samples")
         return -(-samples // self.global_batch_size) * self.global_batch_size
 
-    def _workers(self) -> Workers:
-        pace = Pace(cores=available_cores(), most=self._threads) if self._paced else self._threads
-        return Workers(pace, most=self._threads)
-
-    def _batches_ahead(self, pending: Pending, jobs_at_once: int) -> int:
-        """Return how many batches of this size may be under way within the memory bound."""
-        # While a batch is read, its undecoded bytes and one decoded copy of each sample exist beside its arrays.
-        size = 2 * sum(array.nbytes for array in (*pending.buffers.audio.values(), *pending.buffers.arrays.values()))
-        wanted = max(_MIN_AHEAD, -(-_AHEAD_PER_JOB * jobs_at_once // len(pending.plan.draws)))
-        memory = self._memory if self._shuffle.kind == "full" else self._memory // 2  # the rest: _neighbour_reads
-        return max(1, min(wanted, memory // max(1, size)))
-
-    def _finish(self, pending: Pending) -> Batch:
-        began = time.perf_counter()
-        batch = self._assembler.finish(pending)
-        self._counters.delivered([name for name in batch.sources if name], time.perf_counter() - began)
-        return batch
-
     def _identify(self) -> dict[str, str]:
         # Only where there are any, so that states of streams without them stay what they were.
-        further = {"composition": self._composed, "mining": None if self._mining is None else repr(self._mining)}
+        further: dict[str, Any] = {
+            "composition": self._composed,
+            "groups": None if self._composed is None else self._groups.told(),
+            "mining": None if self._mining is None else repr(self._mining),
+        }
         return fingerprint(
             {name: value for name, value in further.items() if value is not None}
             | {
