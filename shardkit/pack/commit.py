@@ -21,6 +21,7 @@ from shardkit.format.manifest import (
 from shardkit.pack.inputs import Unpacked
 from shardkit.pack.mark import MARK_NAME, Base, read_mark
 from shardkit.pack.partial import remove_partial
+from shardkit.pack.records import SUFFIX
 from shardkit.storage.location import Location
 from shardkit.storage.store import create, exists, list_files, remove, remove_leftovers, replace, write_bytes
 
@@ -129,7 +130,10 @@ def check_no_dataset(output: Location, *, finishing: bool = False) -> None:
 
 
 def remove_mark(output: Location) -> None:
-    """Say that nothing is under way any more."""
+    """Say that nothing is under way any more; records of shards that were done go with the mark."""
+    for name, _ in list_files(output, suffixes=(SUFFIX,)):
+        if _SHARD_FILE.fullmatch(name):
+            remove(output / name)
     remove(output / MARK_NAME)
 
 

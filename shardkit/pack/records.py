@@ -65,13 +65,6 @@ def remove_record(output: Location, shard: PlannedShard) -> None:
     remove(output / (shard.stem + SUFFIX))
 
 
-def remove_records(output: Location) -> None:
-    """Remove the records of all shards."""
-    for name, _ in list_files(output):
-        if name.endswith(SUFFIX):
-            remove(output / name)
-
-
 def has_records(output: Location) -> bool:
     """Return whether any shard of an output is done."""
     return any(name.endswith(SUFFIX) for name, _ in list_files(output))

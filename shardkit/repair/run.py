@@ -18,7 +18,6 @@ from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, dump_ma
 from shardkit.pack.commit import REPORT_NAME, check_no_dataset, claim_output, remove_mark
 from shardkit.pack.engine import Progress, run_jobs, share_out
 from shardkit.pack.partial import partial_folder
-from shardkit.pack.records import remove_records
 from shardkit.repair.actions import Action, Repaired
 from shardkit.repair.facts import Corrected, correct
 from shardkit.repair.names import generation, kept_manifest, number_of, stem
@@ -259,7 +258,6 @@ def _finish(
             write_bytes(dataset / previous, plan.old)
         _commit(output, data, plan.old if options.output is None else b"")
         if options.output is not None or not plan.old:
-            remove_records(output)
             remove_mark(output)
     return Repaired(
         output=str(output),

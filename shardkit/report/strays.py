@@ -13,13 +13,12 @@ from shardkit.core.sizes import count
 from shardkit.format.manifest import Manifest, load_manifest
 from shardkit.pack.mark import MARK_NAME
 from shardkit.pack.partial import PARTIAL_PREFIX
-from shardkit.pack.records import SUFFIX as RECORD_SUFFIX
 from shardkit.report.problems import KEPT_MANIFEST, REBUILD, Problem
 from shardkit.storage.backend import TEMPORARY_PREFIX
 from shardkit.storage.location import Location
 from shardkit.storage.store import list_files, read_bytes
 
-SHARD_FILE = re.compile(r"([^/]+)/[0-9]{6,}(\.repair-[0-9]+)?\.(tar|parquet)")
+SHARD_FILE = re.compile(r"([^/]+)/[0-9]{6,}(\.repair-[0-9]+)?\.(tar|parquet|done)")
 _FINISH = "run the same 'shardkit pack' again; where its inputs are gone, 'shardkit repair' keeps what is whole"
 
 
@@ -57,8 +56,6 @@ def notes(dataset: Location, manifest: Manifest) -> Iterator[Problem]:
         foreign = name.endswith(".tar") and manifest.options.get("adopted")  # the tars' owner may put more there
         if match and name not in kept and not foreign:
             yield _stray(name, "the manifest does not name it")
-        elif name.endswith(RECORD_SUFFIX) and MARK_NAME not in names:
-            yield _stray(name, "a pack left its record of a shard behind")
     for name in _half_written(dataset):
         yield _stray(name, "a process that was killed, or is still at work, left it half-written")
 
