@@ -22,6 +22,13 @@ class Codec(StrEnum):
     keep = "keep"
 
 
+class Engine(StrEnum):
+    """Values of ``--engine``."""
+
+    local = "local"
+    ray = "ray"
+
+
 class BitDepth(StrEnum):
     """Values of ``--bit-depth``."""
 
@@ -120,7 +127,17 @@ def pack(
     ] = None,
     shuffle: Annotated[bool, typer.Option(help="Pack in seeded random order, or sorted by key.")] = True,
     seed: Annotated[int, typer.Option(help="Of the order and the split.")] = 0,
-    workers: Annotated[int, typer.Option(metavar="N", help="Recordings packed at once.", show_default="all cores")] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", help="Recordings packed at once; with ray, shards.", show_default="all cores"),
+    ] = 0,
+    engine: Annotated[
+        Engine, typer.Option(help="This machine, or an existing Ray cluster, which writes the same bytes.")
+    ] = Engine.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of the cluster.", show_default="RAY_ADDRESS, or one on this machine"),
+    ] = None,
     on_error: Annotated[OnError, typer.Option(help="An input that can't be packed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
     append: Annotated[
@@ -146,14 +163,18 @@ def pack(
     """
     from shardkit.cli.progress import PackProgress
     from shardkit.cli.summary import print_summary
+    from shardkit.core.errors import InputError
     from shardkit.core.sizes import parse_size
     from shardkit.pack.inputs import InputOptions
+    from shardkit.pack.on_ray import Cluster
     from shardkit.pack.options import PackOptions, parse_shard_size, parse_split
     from shardkit.pack.parts import WHOLE, parse_part
     from shardkit.pack.run import pack as run_pack
     from shardkit.storage.location import locate
     from shardkit.storage.options import parse_options
 
+    if ray_address is not None and engine is not Engine.ray:
+        raise InputError("--ray-address is for --engine ray; give both, or neither")
     fractions, split_column = ({}, None) if split is None else parse_split(split)
     storage = parse_options(storage_option or [])
     with ended_by_sigterm(), PackProgress() as progress:
@@ -192,6 +213,7 @@ def pack(
             ),
             hops_s=seconds(hop),
             part=WHOLE if part is None else parse_part(part),
+            cluster=Cluster(address=ray_address, tasks=workers) if engine is Engine.ray else None,
             restart=restart,
             append=append,
             start=progress.start,

@@ -31,6 +31,7 @@ from shardkit.pack.identity import common_hash, job_hash, made_with
 from shardkit.pack.imported import Import, missing_lines, read_imported
 from shardkit.pack.inputs import InputOptions, PackInput, Unpacked, read_inputs
 from shardkit.pack.mark import Mark, claim, read_mark, stop
+from shardkit.pack.on_ray import Cluster, run_on_ray, write_on_node
 from shardkit.pack.options import PackOptions
 from shardkit.pack.partial import remove_partial
 from shardkit.pack.parts import WHOLE, Part
@@ -63,6 +64,7 @@ def pack(
     options: PackOptions,
     hops_s: Mapping[str, float] | None = None,
     part: Part = WHOLE,
+    cluster: Cluster | None = None,
     restart: bool = False,
     append: bool = False,
     start: Start = lambda _files, _bytes: None,
@@ -78,6 +80,7 @@ def pack(
         options: What to make of it.
         hops_s: Seconds from row to row of each array member, by field.
         part: Which of the shards to write; after all parts ``commit`` finishes the dataset.
+        cluster: Machines that write the shards; None: this one.
         restart: Whether what a run of another plan left is replaced.
         append: Whether the inputs are added to a dataset that is there; those whose keys it has are left out.
         start: Called once with the number of inputs and their bytes.
@@ -107,7 +110,7 @@ def pack(
     if _claim(output, mark, restart=restart) and is_committed(output, mark):
         return _timed(finish_committed(output, mark), began)
     try:
-        outcomes = _write_shards(planned, output, options, part, start, report)
+        outcomes = _write_shards(planned, output, options, part, cluster, start, report)
     except BaseException:
         if part == WHOLE:  # others may still be at work on theirs
             with suppress(StorageError):
@@ -216,7 +219,13 @@ def _claim(output: Location, mark: Mark, *, restart: bool) -> bool:
 
 
 def _write_shards(
-    planned: _Planned, output: Location, options: PackOptions, part: Part, start: Start, report: Report
+    planned: _Planned,
+    output: Location,
+    options: PackOptions,
+    part: Part,
+    cluster: Cluster | None,
+    start: Start,
+    report: Report,
 ) -> list[ShardOutcome | None]:
     """Return what became of each shard; None for those that are another part's and not done."""
     shards = planned.mark.draft.shards
@@ -230,8 +239,14 @@ def _write_shards(
             report(done_progress(shards[number], outcome))
     left = [number for number in mine if outcomes[number] is None]
     processes, threads = share_out(len(left), sum(shards[number].bytes for number in left), options.workers)
+    if cluster is not None:
+        threads = [1] * len(left)  # a task has one processor, a node as many tasks as processors
     jobs = [_job(planned, number, output, options, num) for number, num in zip(left, threads, strict=True)]
-    for number, outcome in zip(left, run_jobs(write_shard, jobs, workers=processes, report=report), strict=True):
+    if cluster is None:
+        done = run_jobs(write_shard, jobs, workers=processes, report=report)
+    else:
+        done = run_on_ray(write_on_node, jobs, cluster=cluster, report=report)
+    for number, outcome in zip(left, done, strict=True):
         outcomes[number] = outcome
     return outcomes
 
