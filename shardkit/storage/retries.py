@@ -1,6 +1,6 @@
 """When to ask again after a failure, and when to give up.
 
-    wait before try n+1   0.2 s · 2^(n-1), at most 10 s, times a random number from 0.5 to 1.5; a Retry-After if longer
+    wait before try n+1   0.05 s · 2^(n-1), at most 10 s, times a random number from 0.5 to 1.5; a Retry-After if longer
     given up              after ``retry_for`` seconds, ``tries`` requests, or 10 answers in a row that were wrong
 
 Many threads of many processes fail at once when a store does. So that their retries don't keep it down, each process
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from shardkit.storage import faults
 from shardkit.storage.patience import Patience
 
-FIRST_WAIT_S = 0.2
+FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 10.0
 LONGEST_RETRY_AFTER_S = 120.0  # a server that asks for more is asked again before
 MOST_WRONG = 10  # a cache that always gives other bytes is no outage

@@ -25,7 +25,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -91,9 +90,9 @@ class FaultProxy:
         with self._lock:
             number = self.requests
             self.requests += 1
-        drawn = random.Random(f"{self.seed} {number // self.burst}")
+        drawn = random.Random(f"{self.seed} {number // self.burst}")  # noqa: S311
         struck = self.kinds and drawn.random() < self.share
-        return drawn.choice(list(self.kinds)) if struck else "", random.Random(f"{self.seed} {number} how")
+        return drawn.choice(list(self.kinds)) if struck else "", random.Random(f"{self.seed} {number} how")  # noqa: S311
 
     def count(self, kind: str) -> None:
         with self._lock:
