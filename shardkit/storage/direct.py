@@ -155,15 +155,15 @@ class DirectReader:
     def _ask(self, target: Target, transfer: Transfer) -> tuple[bytes | None, int]:
         """Return the bytes, None if the answer is one that fsspec's client should get, and the answer's status."""
         # A weak ETag equals none by the rules of If-Match; what comes is compared here too.
-        strong = transfer.version if transfer.version.startswith('"') else ""
-        response = ask(target, transfer.next, transfer.stop, strong)
+        strong = transfer.version if transfer.version[:1] == '"' else ""
+        response, cancel = ask(target, transfer.start + transfer.arrived, transfer.stop, strong), transfer.cancel
         try:
-            if transfer.cancel is not None:
-                transfer.cancel.watch(response)
+            if cancel is not None:
+                cancel.watch(response)
             return self._take(transfer, response), response.status
         finally:
-            if transfer.cancel is not None:
-                transfer.cancel.watch(None)
+            if cancel is not None:
+                cancel.watch(None)
             _leave(response)
 
     def _take(self, transfer: Transfer, response: Answer) -> bytes | None:
@@ -239,10 +239,9 @@ def _length(headers: Mapping[str, str]) -> int | None:
 
 
 def _body(response: Answer, part: Part, transfer: Transfer) -> bytes:
-    version = version_of(response.headers)
-    if transfer.arrived and version != transfer.version:
+    if transfer.arrived and version_of(response.headers) != transfer.version:
         transfer.drop()
-        raise WrongAnswerError(f"what follows is of version {version[:80]!r}, not of that which came before")
+        raise WrongAnswerError("what follows is of another version than what came before")
     skip = part.skip
     while skip:
         passed = response.receive(min(skip, _CHUNK), [])
@@ -257,7 +256,7 @@ def _body(response: Answer, part: Part, transfer: Transfer) -> bytes:
         received = response.receive(wanted, parts)
     except BaseException:
         if part.exact:
-            transfer.keep(parts, version)
+            transfer.keep(parts, version_of(response.headers))
         raise
     if received > part.take or (part.exact and received < part.take):
         found = "more than those" if received > part.take else f"{received:,} bytes"

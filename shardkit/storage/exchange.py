@@ -12,12 +12,12 @@ versions of HTTP. So there is one judge of what is odd, and it is theirs.
 
 import re
 import socket
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPResponse as StandardResponse
 from http.client import IncompleteRead
 from io import BufferedReader, RawIOBase
+from time import monotonic
 from typing import Any, Protocol
 
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
@@ -34,7 +34,8 @@ _WANTED = re.compile(
     r"([^\r]*)",
     re.ASCII | re.IGNORECASE,
 )
-MIN_BYTES_PER_S = 20_000  # a connection that carries less on the average is given up; what arrived is kept
+MIN_BYTES_PER_S = 20_000  # a connection that carries less, after some grace, is given up; what arrived is kept
+GRACE_S = 20.0
 _WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _AS_IT_IS: dict[str, Any] = {"preload_content": False, "decode_content": False}
 _ONCE: dict[str, Any] = _AS_IT_IS | {
@@ -87,10 +88,10 @@ def ask(target: Target, start: int, stop: int, version: str = "") -> Answer:
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
         if version:
             headers["If-Match"] = version
-        return OtherAnswer(target.pool, target.pool.urlopen("GET", target.path, headers=headers, **_ONCE))
-    condition = b"If-Match: %b\r\n" % version.encode("latin-1") if version else b""
+        return OtherAnswer(target.pool.urlopen("GET", target.path, headers=headers, **_ONCE))
+    head = target.head if not version else b"%bIf-Match: %b\r\n" % (target.head, version.encode("latin-1"))
     try:
-        connection.sock.sendall(b"%bRange: bytes=%d-%d\r\n%b\r\n" % (target.head, start, stop - 1, condition))
+        connection.sock.sendall(b"%bRange: bytes=%d-%d\r\n\r\n" % (head, start, stop - 1))
         received = connection.sock.recv(_FIRST)
         head, end, rest = received.partition(b"\r\n\r\n")
         found = parse_head(head.decode("latin-1")) if end else None
@@ -135,14 +136,21 @@ class UsualAnswer:
             parts.append(self._rest[:wanted])
             self._rest = self._rest[wanted:]
             missing -= len(parts[-1])
-        deadline = _deadline(self._pool, missing)
-        while missing:
-            part = self._connection.sock.recv(min(missing, _MOST))
+        if not missing:
+            self.length_remaining -= wanted
+            return wanted
+        deadline = monotonic() + GRACE_S + missing / MIN_BYTES_PER_S
+        receive = self._connection.sock.recv
+        while True:
+            part = receive(min(missing, _MOST))
             if not part:
                 raise IncompleteRead(b"", missing)
             parts.append(part)
             missing -= len(part)
-            _check(deadline)
+            if not missing:
+                break
+            if monotonic() > deadline:
+                raise _too_slow()
         self.length_remaining -= wanted
         return wanted
 
@@ -162,11 +170,10 @@ class UsualAnswer:
 class OtherAnswer:
     """An answer that http.client and urllib3 read."""
 
-    def __init__(self, pool: HTTPConnectionPool, response: Any) -> None:
+    def __init__(self, response: Any) -> None:
         self.status: int = response.status
         self.reason: str | None = response.reason
         self.headers: Mapping[str, str] = response.headers
-        self._pool = pool
         self._response = response
 
     @property
@@ -179,14 +186,15 @@ class OtherAnswer:
         """Do what ``UsualAnswer.receive`` does."""
         response, received = self._response, 0
         some = getattr(response, "read1", None)  # by one system call; urllib3 has it since 2.3
-        deadline = _deadline(self._pool, min(amt, self.length_remaining or amt))
+        deadline = monotonic() + GRACE_S + min(amt, self.length_remaining or amt) / MIN_BYTES_PER_S
         while received < amt:
             part = response.read(min(amt - received, _FIRST)) if some is None else some(min(amt - received, _MOST))
             if not part:
                 break
             parts.append(part)
             received += len(part)
-            _check(deadline)
+            if monotonic() > deadline:
+                raise _too_slow()
         return received
 
     def abort(self) -> None:
@@ -274,19 +282,11 @@ def _other_answer(pool: HTTPConnectionPool, connection: HTTPConnection, received
         request_method="GET",
         **_AS_IT_IS,
     )
-    return OtherAnswer(pool, response)
+    return OtherAnswer(response)
 
 
-def _deadline(pool: HTTPConnectionPool, num_bytes: int) -> float:
-    """Return when so many bytes must have come. What comes is looked at then; silence ends with the timeout."""
-    timeout = pool.timeout.read_timeout
-    wait_s = timeout if isinstance(timeout, int | float) else 0.0
-    return time.monotonic() + wait_s + num_bytes / MIN_BYTES_PER_S
-
-
-def _check(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise TimeoutError(f"fewer than {MIN_BYTES_PER_S:,} bytes a second")
+def _too_slow() -> TimeoutError:
+    return TimeoutError(f"fewer than {MIN_BYTES_PER_S:,} bytes a second")
 
 
 def _shut(connection: HTTPConnection) -> None:

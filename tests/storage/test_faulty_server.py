@@ -84,6 +84,7 @@ def test_a_body_that_stops_half_way_is_gone_on_with() -> None:
 
 def test_a_connection_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shardkit.storage.exchange.MIN_BYTES_PER_S", 1e6)
+    monkeypatch.setattr("shardkit.storage.exchange.GRACE_S", 0.3)
     head = (
         b'HTTP/1.1 206 Partial Content\r\nETag: "a"\r\nContent-Length: 1000\r\nContent-Range: bytes 0-999/1000\r\n\r\n'
     )
