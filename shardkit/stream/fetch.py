@@ -185,6 +185,8 @@ class Fetcher:
         for _ in range(MOST_READS):
             if known and piece.tar.is_local:
                 break  # where no network is between, they would be the same
+            if known and self._counts is not None:
+                self._counts[piece.source].asked.add_retry()
             data = self.fetch(Join.of(0, piece), fresh=bool(known))
             if any(data == other for other in known):
                 break
