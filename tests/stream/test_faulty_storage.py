@@ -26,7 +26,7 @@ from tests.storage.fault_proxy import KINDS, proxied
 
 Sequence = list[tuple[str, str, int, int]]  # source, key, start, checksum of the audio
 QUICK = {"read_timeout": 0.5}  # a stall is noticed so soon; nothing else differs from the defaults
-NUM_DIGITS, NUM_TRACKS = 200, 2
+NUM_DIGITS, NUM_TRACKS = 100, 2
 
 
 @pytest.fixture(scope="module")

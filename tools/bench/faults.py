@@ -165,7 +165,7 @@ def measure_packing(bench: Bench, table: Table) -> None:
         return time.perf_counter() - began
 
     well_s = packed(bench.endpoint.url, "well")
-    with proxied(bench.endpoint.url, *KINDS, share=bench.share) as proxy:
+    with proxied(bench.endpoint.url, *KINDS, share=3 * bench.share) as proxy:  # half of them are for reading
         badly_s = packed(proxy.url, "badly")
     well, badly = (
         {p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()}
