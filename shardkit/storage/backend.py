@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from shardkit.storage.location import Location
+from shardkit.storage.traffic import Traffic
 
 # Names that start so are shardkit's own half-written files: listings pass over what a killed process left behind.
 TEMPORARY_PREFIX = ".shardkit-"
@@ -35,10 +36,18 @@ class Backend(Protocol):
     def read(self, location: Location) -> bytes:
         """Return the whole file."""
 
-    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
+    def read_range(
+        self,
+        location: Location,
+        start: int,
+        stop: int,
+        expected_size: int | None = None,
+        traffic: Traffic | None = None,
+    ) -> bytes:
         """Return the bytes [start, stop), or fewer where the file ends before.
 
-        Raise CorruptDataError where the file is seen to have another size than ``expected_size`` bytes.
+        Raise CorruptDataError where the file is seen to have another size than ``expected_size`` bytes. ``traffic``
+        counts the retries and second requests that it took.
         """
 
     def status(self, location: Location) -> Status | None:

@@ -13,6 +13,7 @@ from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
 from shardkit.storage.conditional import link_new, locked
 from shardkit.storage.descriptors import Descriptors
 from shardkit.storage.location import Location
+from shardkit.storage.traffic import Traffic
 from shardkit.storage.versions import wrong_size
 
 MAX_DESCRIPTORS = 128  # far below the usual limit of 1,024 a process
@@ -31,7 +32,14 @@ class LocalBackend:
         """Return the whole file."""
         return location.local_path.read_bytes()
 
-    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
+    def read_range(
+        self,
+        location: Location,
+        start: int,
+        stop: int,
+        expected_size: int | None = None,
+        traffic: Traffic | None = None,  # noqa: ARG002  (no retries to count)
+    ) -> bytes:
         """Return the bytes [start, stop), or fewer at the end of the file, through a descriptor kept open.
 
         A file that another process replaces goes on being read as it was, unless another size is expected of it.

@@ -84,8 +84,12 @@ def read_range(
     if start == stop:
         return b""
     started = time.perf_counter()
-    with _explained(location, "read"):
-        data = _backend(location).read_range(location, start, stop, expected_size)
+    try:
+        data = _backend(location).read_range(location, start, stop, expected_size, traffic)
+    except ShardkitError:
+        raise
+    except Exception as err:  # as in _explained
+        raise explain(err, location, f"read bytes {start:,} to {stop:,}") from err
     seconds = time.perf_counter() - started
     add_request(location, len(data), seconds)
     if traffic is not None:

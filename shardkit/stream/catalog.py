@@ -24,8 +24,9 @@ from shardkit.format.index import load_index, setups_of
 from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, load_manifest
 from shardkit.format.sanity import check_index
 from shardkit.storage.location import Location
+from shardkit.storage.parsing import read_parsed
 from shardkit.storage.reference import resolve
-from shardkit.storage.store import exists, is_folder, read_bytes
+from shardkit.storage.store import exists, is_folder
 
 
 class FieldColumns:
@@ -350,7 +351,9 @@ def load_shard_index(
 ) -> tuple[pa.Table, dict[int, bytes]]:
     """Return the index rows of one shard, checked against the manifest, and the decoder setups they refer to."""
     place = location / shard.index
-    table, note = load_index(read_bytes(place), where=str(place), expected_hash=shard.index_hash)
+    table, note = read_parsed(
+        place, lambda data: load_index(data, where=str(place), expected_hash=shard.index_hash), vouched=True
+    )
     if note.get("hash") != shard.hash:
         raise CorruptDataError(
             f"{place}: an index of the tar with hash {note.get('hash')}, the manifest's has {shard.hash}; "
@@ -370,7 +373,7 @@ def read_manifest(location: Location) -> Manifest:
     """
     place = location / MANIFEST_NAME
     try:
-        return load_manifest(read_bytes(place), where=str(place))
+        return read_parsed(place, lambda data: load_manifest(data, where=str(place)), vouched=False)
     except FileNotFoundError:
         if not exists(location) and not is_folder(location):
             raise InputError(f"{location}: nothing there; give the folder of a dataset ({MANIFEST_NAME})") from None

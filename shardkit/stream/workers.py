@@ -23,6 +23,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
+from shardkit.storage.retries import until
+
 T = TypeVar("T")
 
 _WINDOW = 16  # jobs over which a rate is taken
@@ -91,12 +93,14 @@ class Workers:
         self._jobs: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._running = 0
         self._turns = False
+        self._ended = threading.Event()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop the jobs that have not begun, and wait for the others."""
+        """Drop the jobs that have not begun, and wait for the others, which wait for no storage any more."""
+        self._ended.set()
         with self._lock:
             dropped, self._jobs = self._jobs, deque()
         for job in dropped:
@@ -130,6 +134,10 @@ class Workers:
 
     def _work(self) -> None:
         """Run jobs until there are none, or more threads than there should be."""
+        with until(self._ended):
+            self._run_jobs()
+
+    def _run_jobs(self) -> None:
         while True:
             with self._lock:
                 if not self._jobs or self._running > self.limit:
