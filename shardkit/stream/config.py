@@ -24,6 +24,7 @@ from shardkit.stream.dataset import open_dataset
 from shardkit.stream.fields import AudioType
 from shardkit.stream.groups import group_weights
 from shardkit.stream.view import View
+from shardkit.stream.watchdog import STALL_S
 
 
 class _Model(BaseModel):
@@ -213,6 +214,9 @@ class StreamConfig(_Model):
     memory: str | int = "1GB"
     cache: str | None = Field(None, description="Folder on this node's disk for bytes of remote tars.")
     cache_size: str | int | None = Field(None, description="What the cache may take on disk, such as 200GB.")
+    stall_s: float | None = Field(
+        STALL_S, gt=0, description="Seconds without a batch after which a warning says why; None: never."
+    )
 
     def weights(self) -> dict[str, float] | list[tuple[int, dict[str, float]]] | None:
         """Return the weights by source, or the schedule of them, or None where no source has one.

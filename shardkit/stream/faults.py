@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shardkit.core.errors import ShardkitError
 
-_LOG = logging.getLogger("shardkit")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +44,10 @@ class FaultLog:
             others = f" ({len(self.noted)} other samples failed before; max_failures={self.allowed})"
             raise type(error)(f"{error}{others if self.noted else ''}") from error
         self.noted.append(Fault(position, source, str(error)))
-        _LOG.warning("position %d, source %r: sample left out: %s", position, source, error)
+        _LOG.warning(
+            "position %d, source %r: sample left out: %s",
+            position,
+            source,
+            error,
+            extra={"event": "sample_left_out", "position": position, "source": source, "error": str(error)},
+        )
