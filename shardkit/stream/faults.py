@@ -28,11 +28,16 @@ class FaultLog:
 
     Args:
         allowed: How many this process may meet in the life of its stream.
+
+    Attributes:
+        noted: The samples.
+        elsewhere: How many more processes have met of which nothing but their number is known here.
     """
 
     def __init__(self, allowed: int) -> None:
         self.allowed = allowed
         self.noted: list[Fault] = []
+        self.elsewhere = 0
 
     def note(self, error: ShardkitError, position: int, source: str) -> None:
         """Note one; raise it if it is one too many.

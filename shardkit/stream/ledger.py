@@ -23,6 +23,7 @@ class Mark(NamedTuple):
 
     totals: Totals
     num_faults: int
+    delivered: bool  # whether batches and samples are among the totals
 
 
 class News(NamedTuple):
@@ -30,6 +31,7 @@ class News(NamedTuple):
 
     totals: Totals
     faults: list[Fault]
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +48,33 @@ class Ledger:
     faults: FaultLog
     cache: BlockCache | None
 
-    def mark(self) -> Mark:
-        """Return this moment."""
-        return Mark([traffic.totals() for traffic in self._reading], len(self.faults.noted))
+    def mark(self, *, delivered: bool = False) -> Mark:
+        """Return this moment, of what is read, and with ``delivered`` of what is handed over."""
+        return Mark([traffic.totals() for traffic in self._traffic(delivered)], len(self.faults.noted), delivered)
 
     def since(self, mark: Mark) -> News:
-        """Return what was read since a moment."""
-        now = self.mark()
-        return News(_less(now.totals, mark.totals), self.faults.noted[mark.num_faults :])
+        """Return what was counted since a moment."""
+        now = self.mark(delivered=mark.delivered)
+        return News(_less(now.totals, mark.totals), self.faults.noted[mark.num_faults :], mark.delivered)
 
     def add(self, news: News) -> None:
-        """Count what a copy of the stream has read in another process."""
-        for traffic, more in zip(self._reading, news.totals, strict=True):
+        """Count what a copy of the stream has counted in another process."""
+        for traffic, more in zip(self._traffic(news.delivered), news.totals, strict=True):
             if any(more):
                 traffic.add_totals(*more)
         self.faults.noted.extend(news.faults)
 
     def snapshot(self) -> dict[str, Any]:
         """Return plain numbers; see ``Stream.stats``."""
-        found = self.counters.snapshot() | {"failures": len(self.faults.noted)}
+        found = self.counters.snapshot() | {"failures": len(self.faults.noted) + self.faults.elsewhere}
         if self.cache is not None:
             cache = self.cache
             found["cache"] = {"hits": cache.hits, "misses": cache.misses, "bytes_served": cache.bytes_served}
         return found
 
-    @property
-    def _reading(self) -> list[Traffic]:
-        return [*self.counters.reading, *(() if self.cache is None else self.cache.traffic)]
+    def _traffic(self, delivered: bool) -> list[Traffic]:
+        read = [*self.counters.reading, *(() if self.cache is None else self.cache.traffic)]
+        return read + (self.counters.delivering if delivered else [])
 
 
 def _less(totals: Sequence[tuple[float, ...]], before: Sequence[tuple[float, ...]]) -> Totals:
