@@ -194,7 +194,7 @@ def _held(draws: int, seconds: float, cache: Path) -> Held:
     )
 
 
-def judge(held: Sequence[Held], *, cache_mb: float) -> Verdict:
+def judge(held: Sequence[Held], *, cache_mb: float, growth_mb: float = GROWTH_MB) -> Verdict:
     """Return whether a run was bounded."""
     settled = [one for one in held if one.draws > _WARM_UP * held[-1].draws]
     before = held[: len(held) - len(settled) + 1]
@@ -202,8 +202,8 @@ def judge(held: Sequence[Held], *, cache_mb: float) -> Verdict:
     reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(settled) - 2)) * line.stderr
     span = (settled[-1].draws - settled[0].draws) / 1e6
     faults = []
-    if (line.slope - reach) * span > GROWTH_MB:
-        faults.append(f"memory grew by {line.slope * span:.1f} MB after the first fifth; {GROWTH_MB} are allowed")
+    if (line.slope - reach) * span > growth_mb:
+        faults.append(f"memory grew by {line.slope * span:.1f} MB after the first fifth; {growth_mb} are allowed")
     for name in ("files", "threads", "processes"):
         most, allowed = max(getattr(one, name) for one in settled), max(getattr(one, name) for one in before)
         if most > allowed:
@@ -250,7 +250,7 @@ def _cache_mb() -> float:
     return float(_CACHE.removesuffix("MB"))
 
 
-def _report(held: Sequence[Held], verdict: Verdict, plot: str | None) -> str:
+def _report(held: Sequence[Held], verdict: Verdict, growth_mb: float, plot: str | None) -> str:
     shown = [held[0], *islice(held, len(held) // 10 - 1, None, max(1, len(held) // 10))]
     names = [field.name for field in fields(Held)]
     rows = [
@@ -264,7 +264,7 @@ def _report(held: Sequence[Held], verdict: Verdict, plot: str | None) -> str:
         f"(one on S3 behind the node's cache) in {held[-1].seconds:,.0f} s; {machine()}.",
         "",
         f"Memory after the first fifth: {verdict.slope_mb:+.2f} MB for each million draws "
-        f"({_CONFIDENCE:.0%} interval {verdict.low_mb:+.2f} to {verdict.high_mb:+.2f}); allowed are {GROWTH_MB} MB "
+        f"({_CONFIDENCE:.0%} interval {verdict.low_mb:+.2f} to {verdict.high_mb:+.2f}); allowed are {growth_mb} MB "
         "over the rest of the run.",
         f"Verdict: {'; '.join(verdict.faults) or 'nothing grows'}.",
         "",
@@ -282,6 +282,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--write", type=Path, help="Markdown file; a picture of the same name is drawn beside it.")
+    parser.add_argument("--growth", type=float, default=GROWTH_MB, help="MB that may be gained after the first fifth.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shardkit-soak-") as scratch:
         folder = Path(scratch)
@@ -289,12 +290,12 @@ def main() -> None:
         with serve(folder / "s3", buckets=["soak"]) as endpoint:
             os.environ.update(endpoint.environment())
             held = soak(folder, arguments.draws, rounds=arguments.rounds)
-    verdict = judge(held, cache_mb=_cache_mb())
+    verdict = judge(held, cache_mb=_cache_mb(), growth_mb=arguments.growth)
     plot = None if arguments.write is None else arguments.write.with_suffix(".png")
     if plot is not None:
         draw_curves(held, plot)
-        arguments.write.write_text(_report(held, verdict, plot.name))
-    print(_report(held, verdict, None))
+        arguments.write.write_text(_report(held, verdict, arguments.growth, plot.name))
+    print(_report(held, verdict, arguments.growth, None))
     raise SystemExit(1 if verdict.faults else 0)
 
 
