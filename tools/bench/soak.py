@@ -26,6 +26,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -48,6 +49,7 @@ GROWTH_MB = 4.0  # a leak of 5 bytes a draw would gain as much in a million draw
 MAX_SOCKETS = 2 * 64 + 8  # idle connections of the pools of two clients, and what connects with processes
 _WARM_UP = 0.2
 _CONFIDENCE = 0.99
+_LOOKS = 5
 _BATCH = 50
 _CACHE = "24MB"
 _SHARES = (0.6, 0.2, 0.2)
@@ -172,26 +174,38 @@ def _pack(folder: Path, places: dict[str, str]) -> None:
 
 
 def _held(draws: int, seconds: float, cache: Path) -> Held:
+    """Look some times and keep the least: the long iteration reads ahead meanwhile, and opens and closes files."""
     gc.collect()
-    targets = []
-    for path in Path("/proc/self/fd").iterdir():
-        try:
-            targets.append(str(path.readlink()))
-        except FileNotFoundError:  # the folder's own
-            continue
-    sockets = sum(target.startswith("socket:") for target in targets)
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    looks = []
+    for _ in range(_LOOKS):
+        time.sleep(0.01)
+        targets = list(_open_targets())
+        sockets = sum(target.startswith("socket:") for target in targets)
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        looks.append((int(status["VmRSS"].split()[0]) / 1024, len(targets) - sockets, sockets, int(status["Threads"])))
+    rss_mb, files, sockets, threads = (min(values) for values in zip(*looks, strict=True))
     return Held(
         draws=draws,
         seconds=seconds,
-        rss_mb=int(status["VmRSS"].split()[0]) / 1024,
-        files=len(targets) - sockets,
+        rss_mb=rss_mb,
+        files=files,
         sockets=sockets,
-        threads=int(status["Threads"]),
-        processes=len(children),
-        cache_mb=sum(path.stat().st_blocks * 512 for path in cache.glob("*/*")) / 1e6,
+        threads=threads,
+        processes=len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()),
+        cache_mb=sum(_blocks_of(cache)) * 512 / 1e6,
     )
+
+
+def _open_targets() -> Iterator[str]:
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            yield str(path.readlink())
+
+
+def _blocks_of(cache: Path) -> Iterator[int]:
+    for path in cache.glob("*/*"):
+        with suppress(FileNotFoundError):  # evicted meanwhile
+            yield path.stat().st_blocks
 
 
 def judge(held: Sequence[Held], *, cache_mb: float, growth_mb: float = GROWTH_MB) -> Verdict:
