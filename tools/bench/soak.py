@@ -51,6 +51,7 @@ _WARM_UP = 0.2
 _CONFIDENCE = 0.99
 _LOOKS = 5
 _BATCH = 50
+_THREADS = 6  # fixed: by itself a stream that reads from S3 would have more or fewer as latency changes
 _CACHE = "24MB"
 _SHARES = (0.6, 0.2, 0.2)
 _CROP_S = 0.25
@@ -123,7 +124,15 @@ def soak(folder: Path, draws: int, *, rounds: int) -> list[Held]:
     def stream(**options: Any) -> sk.Stream:
         views = {name: sk.open(place) for name, place in places.items()}
         return sk.Stream(
-            views, batch_size=_BATCH, rank=0, world_size=1, cache=cache, cache_size=_CACHE, seed=1, **options
+            views,
+            batch_size=_BATCH,
+            rank=0,
+            world_size=1,
+            cache=cache,
+            cache_size=_CACHE,
+            seed=1,
+            threads=_THREADS,
+            **options,
         )
 
     def salient() -> sk.Stream:
