@@ -18,6 +18,7 @@ from shardkit.cli.featurize import featurize
 from shardkit.cli.index import index
 from shardkit.cli.info import info
 from shardkit.cli.labels import labels
+from shardkit.cli.logs import LogLevel, start_logging
 from shardkit.cli.options import Command
 from shardkit.cli.pack import pack
 from shardkit.cli.repair import repair
@@ -64,8 +65,12 @@ def _show_version(wanted: bool) -> None:  # the signature that typer calls
 @app.callback()
 def shardkit(
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    log_level: Annotated[
+        LogLevel, typer.Option("--log-level", help="Least severe messages to print on stderr.")
+    ] = LogLevel.warning,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Print messages as lines of JSON.")] = False,
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -74,6 +79,7 @@ def shardkit(
     A path may be a local one or a URL (s3://, gs://, http://). Exit code: 0 done, 1 data or storage is at fault,
     2 the request is.
     """
+    start_logging(log_level, as_json=log_json)
 
 
 def _line(text: str) -> str:

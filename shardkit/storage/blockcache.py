@@ -30,7 +30,7 @@ from shardkit.storage.traffic import Traffic
 
 BLOCK_BYTES = 256 << 10  # a crop of 200 KB is in one or two
 PAUSE_S = 60.0  # without storing, after that failed
-_LOG = logging.getLogger("shardkit")
+_LOG = logging.getLogger(__name__)
 
 
 class _Block(NamedTuple):
@@ -131,6 +131,11 @@ class BlockCache:
         return b"".join(parts)
 
     @property
+    def traffic(self) -> tuple[Traffic, Traffic]:
+        """What was read from the cache, and what was fetched; a request for each block."""
+        return self._served, self._fetched
+
+    @property
     def hits(self) -> int:
         """Blocks that were read from the cache."""
         return self._served.requests
@@ -194,4 +199,5 @@ class BlockCache:
                 "another folder",
                 self._folder,
                 reason,
+                extra={"event": "cache_off", "folder": str(self._folder), "reason": str(reason)},
             )

@@ -59,5 +59,13 @@ class Traffic:
         """Seconds spent in them, all threads together; waits before trying again count."""
         return sum(waited for _, _, waited in list(self._cells.values()))
 
+    def totals(self) -> tuple[int, int, float]:
+        """Return requests, bytes and seconds: what ``add_totals`` of a copy in another process takes."""
+        return self.requests, self.bytes_read, self.seconds
+
+    def add_totals(self, requests: float, num_bytes: float, seconds: float) -> None:
+        """Count what a copy in another process has counted."""
+        self.add(int(num_bytes), seconds, requests=int(requests))
+
     def __repr__(self) -> str:
         return f"Traffic(requests={self.requests:,}, bytes_read={self.bytes_read:,}, seconds={self.seconds:.3f})"

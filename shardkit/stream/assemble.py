@@ -22,7 +22,8 @@ from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_name
 from shardkit.stream.pool import ArrayPool, Empty
 from shardkit.stream.reader import Buffers, Faults, start_reading
 from shardkit.stream.targets import IntervalRows, LabelNames, label_rows
-from shardkit.stream.workers import Workers
+from shardkit.stream.watchdog import Sight, Watch, shardkit_threads, sight_of
+from shardkit.stream.workers import Workers, has_ended
 
 MAX_ATTEMPTS = 16  # substitutes that fail in turn: then it is not the sample
 
@@ -65,6 +66,7 @@ class Pending:
     plan: BatchPlan
     buffers: Buffers
     workers: Workers
+    watch: Watch
     jobs: list[Future[Faults]]
 
     def cancel(self) -> None:
@@ -119,12 +121,22 @@ class Assembler:
         return (PRIMARY, *self.audio_fields) if self._has_audio else ()
 
     def begin(
-        self, plan: BatchPlan, workers: Workers, neighbours: NeighbourReads | None, empty: Empty | None
+        self,
+        plan: BatchPlan,
+        workers: Workers,
+        watch: Watch,
+        *,
+        neighbours: NeighbourReads | None,
+        empty: Empty | None,
     ) -> Pending:
         """Allocate a batch, by ``empty`` or from memory of this process, and start to read it."""
-        pending = Pending(plan, self._buffers(plan, empty), workers, [])
+        pending = Pending(plan, self._buffers(plan, empty), workers, watch, [])
         self._start(pending, range(len(plan.draws)), neighbours)
         return pending
+
+    def look(self) -> Sight:
+        """Return what is seen of the reading and decoding."""
+        return sight_of(self.fetcher.activity.look(), shardkit_threads())
 
     def finish(self, pending: Pending) -> Batch:
         """Wait until a batch is read and return it.
@@ -203,6 +215,8 @@ class Assembler:
         """Wait for what is being read; return what failed, by the place of the sample's first view in the batch."""
         failed: dict[int, ShardkitError] = {}
         for job in pending.jobs:
+            if not job.done():
+                pending.watch.wait(partial(has_ended, job))
             for index, error in job.result():
                 failed.setdefault(index - index % self.planner.views.count, error)
         pending.jobs = []

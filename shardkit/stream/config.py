@@ -25,6 +25,7 @@ from shardkit.stream.groups import checked_groups
 from shardkit.stream.source_config import ConfigModel, ContentConfig, SourceConfig, content_of, narrowed
 from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
+from shardkit.stream.watchdog import STALL_S
 
 
 class GroupConfig(ConfigModel):
@@ -161,6 +162,9 @@ class StreamConfig(ConfigModel):
     memory: str | int = "1GB"
     cache: str | None = Field(None, description="Folder on this node's disk for bytes of remote tars.")
     cache_size: str | int | None = Field(None, description="What the cache may take on disk, such as 200GB.")
+    stall_s: float | None = Field(
+        STALL_S, gt=0, description="Seconds without a batch after which a warning says why; None: never."
+    )
 
     def group_members(self) -> dict[str, dict[str, float]] | None:
         """Return the sources of each group with their weights in it, or None where there are no groups.

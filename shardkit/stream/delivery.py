@@ -6,8 +6,9 @@ planned  ──>  pending: read and decoded by threads  ──>  delivered
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from shardkit.core.errors import ShardkitError
 from shardkit.core.shuffle import Shuffle
@@ -17,7 +18,8 @@ from shardkit.stream.counters import Counters
 from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan
 from shardkit.stream.pool import Empty
-from shardkit.stream.workers import Pace, Workers, available_cores
+from shardkit.stream.watchdog import Watch
+from shardkit.stream.workers import Pace, Workers, available_cores, check_process
 
 # Batches under way: two, so that one is read while one is used, and more where a batch has fewer samples than keep the
 # threads busy. Each further one is memory that no processor has in its cache.
@@ -82,9 +84,9 @@ class Delivery:
         self._memory = memory // 2 if self._by_blocks else memory  # the other half: neighbour reads
 
     def batches(
-        self, position: int, *, step: int, end: int | None, empty: Empty | None
+        self, position: int, *, step: int, end: int | None, empty: Empty | None, watch: Watch
     ) -> Generator[Batch, None, None]:
-        """Yield batches; the arguments are those of ``Stream.batches``."""
+        """Yield batches; the arguments are those of ``Stream.batches``, and who watches over the waits."""
         neighbours = self._neighbour_reads(position, step, end)
         share = self._share
         plans = self._assembler.planner.plans(
@@ -98,28 +100,30 @@ class Delivery:
         pending: deque[Pending] = deque()
         with self._threads.start() as workers:
             try:
-                yield from self._deliver(plans, pending, workers, neighbours, empty)
+                begin = partial(self._assembler.begin, workers=workers, watch=watch, neighbours=neighbours, empty=empty)
+                yield from self._deliver(plans, pending, begin, workers)
             finally:
-                for job in pending:
-                    job.cancel()
+                if not workers.is_inherited:  # locks of jobs may be held by threads that have stayed behind
+                    for job in pending:
+                        job.cancel()
 
     def _deliver(
         self,
         plans: Iterator[BatchPlan],
         pending: deque[Pending],
+        begin: Callable[[BatchPlan], Pending],
         workers: Workers,
-        neighbours: NeighbourReads | None,
-        empty: Empty | None,
     ) -> Iterator[Batch]:
         failed: ShardkitError | None = None  # of a later batch; those before it are delivered first
         ahead = 1
         while True:
+            check_process(workers.process)
             while len(pending) < ahead and failed is None:
                 try:
                     plan = next(plans, None)
                     if plan is None:
                         break
-                    pending.append(self._assembler.begin(plan, workers, neighbours, empty))
+                    pending.append(begin(plan))
                 except ShardkitError as err:
                     failed = err
                     break
@@ -141,8 +145,11 @@ class Delivery:
         return max(1, min(wanted, self._memory // max(1, size)))
 
     def _finish(self, pending: Pending) -> Batch:
-        began = time.perf_counter()
+        began, watch = time.perf_counter(), pending.watch
+        watch.look = self._assembler.look
+        watch.begin()
         batch = self._assembler.finish(pending)
+        watch.end()
         self._counters.delivered([name for name in batch.sources if name], time.perf_counter() - began)
         return batch
 

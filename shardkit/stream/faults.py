@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shardkit.core.errors import ShardkitError
 
-_LOG = logging.getLogger("shardkit")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,16 @@ class FaultLog:
 
     Args:
         allowed: How many this process may meet in the life of its stream.
+
+    Attributes:
+        noted: The samples.
+        elsewhere: How many more processes have met of which nothing but their number is known here.
     """
 
     def __init__(self, allowed: int) -> None:
         self.allowed = allowed
         self.noted: list[Fault] = []
+        self.elsewhere = 0
 
     def note(self, error: ShardkitError, position: int, source: str) -> None:
         """Note one; raise it if it is one too many.
@@ -44,4 +49,10 @@ class FaultLog:
             others = f" ({len(self.noted)} other samples failed before; max_failures={self.allowed})"
             raise type(error)(f"{error}{others if self.noted else ''}") from error
         self.noted.append(Fault(position, source, str(error)))
-        _LOG.warning("position %d, source %r: sample left out: %s", position, source, error)
+        _LOG.warning(
+            "position %d, source %r: sample left out: %s",
+            position,
+            source,
+            error,
+            extra={"event": "sample_left_out", "position": position, "source": source, "error": str(error)},
+        )

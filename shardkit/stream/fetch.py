@@ -19,12 +19,13 @@ from shardkit.storage.blockcache import BlockCache
 from shardkit.storage.cost import cost_of
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_range, read_ranges
+from shardkit.stream.activity import Activity
 from shardkit.stream.catalog import Catalog
 from shardkit.stream.counters import SourceCounts
 from shardkit.stream.piece import Piece, whole_member
 
 T = TypeVar("T")
-_LOG = logging.getLogger("shardkit")
+_LOG = logging.getLogger(__name__)
 
 # Between neighbours in a tar lie headers and the sample's KEY.json: two or three KB in vain, and a request is saved.
 FREE_GAP = 4 * 1024
@@ -103,10 +104,14 @@ class Fetcher:
     Args:
         counts: Of each source; None counts nothing.
         cache: Where bytes of remote tars are kept on this node; None: nowhere.
+
+    Attributes:
+        activity: What the threads that use it are doing.
     """
 
     def __init__(self, counts: Sequence[SourceCounts] | None = None, cache: BlockCache | None = None) -> None:
         self.cache = cache
+        self.activity = Activity()
         self._counts = counts
 
     def fetch(self, join: Join, *, fresh: bool = False) -> memoryview:
@@ -118,12 +123,17 @@ class Fetcher:
         """
         tar, info = join.tar, join.catalog.shards[join.shard]
         traffic = None if self._counts is None else self._counts[join.pieces[0][1].source].asked
-        if self.cache is not None and not tar.is_local:
-            data = self.cache.read(
-                tar, join.lo, join.hi, identity=info.hash, size=info.bytes, traffic=traffic, fresh=fresh
-            )
-            return memoryview(data)
-        return memoryview(read_range(tar, join.lo, join.hi, traffic=traffic, expected_size=info.bytes))
+        before = self.activity.begin("storage", join)
+        try:
+            if self.cache is not None and not tar.is_local:
+                data = self.cache.read(
+                    tar, join.lo, join.hi, identity=info.hash, size=info.bytes, traffic=traffic, fresh=fresh
+                )
+            else:
+                data = read_range(tar, join.lo, join.hi, traffic=traffic, expected_size=info.bytes)
+        finally:
+            self.activity.end(before)
+        return memoryview(data)
 
     def fetch_short(self, joins: Sequence[Join]) -> list[memoryview]:
         """Return the bytes of some short joins of one local tar; see ``fetch``."""
@@ -131,7 +141,12 @@ class Fetcher:
         traffic = None if self._counts is None else self._counts[first.pieces[0][1].source].asked
         ranges = [(join.lo, join.hi) for join in joins]
         size = first.catalog.shards[first.shard].bytes
-        return [memoryview(data) for data in read_ranges(first.tar, ranges, expected_size=size, traffic=traffic)]
+        before = self.activity.begin("storage", joins)
+        try:
+            found = read_ranges(first.tar, ranges, expected_size=size, traffic=traffic)
+        finally:
+            self.activity.end(before)
+        return [memoryview(data) for data in found]
 
     def deliver(self, piece: Piece, data: memoryview, use: Callable[[Piece, memoryview], T]) -> T:
         """Return what ``use`` makes of a piece and its bytes, read again if they are not as they should be.
@@ -168,7 +183,11 @@ class Fetcher:
             made = self._used_again(whole, [], use, error)
         except (AudioError, FormatError, NotFoundError):
             raise error from None
-        _LOG.warning("%s; the member itself is sound and was read whole: its seek table is wrong", error)
+        _LOG.warning(
+            "%s; the member itself is sound and was read whole: its seek table is wrong",
+            error,
+            extra={"event": "wrong_seek_table", "shard": str(piece.tar), "key": piece.catalog.key(piece.row)},
+        )
         return made
 
     def _used_again(
@@ -201,10 +220,10 @@ class Fetcher:
             return made
         raise error
 
-    def count_used(self, source: int, num_bytes: int) -> None:
-        """Count the bytes of what was delivered from a source."""
+    def count_used(self, source: int, num_bytes: int, seconds: float) -> None:
+        """Count the bytes of what was delivered from a source, and the seconds that decoding them took."""
         if self._counts is not None:
-            self._counts[source].used.add(num_bytes)
+            self._counts[source].used.add(num_bytes, seconds)
 
 
 def read_member(catalog: Catalog, field: str, row: int) -> bytes:

@@ -18,7 +18,7 @@ from shardkit.format.index import PRIMARY
 from shardkit.storage.location import Location
 from shardkit.stream.catalog import Catalog, FieldColumns, located, located_error
 
-_LOG = logging.getLogger("shardkit")
+_LOG = logging.getLogger(__name__)
 SMALL_ARRAY = 16 * 1024  # bytes that are read whole rather than by rows: they can then be compared with their hash
 
 

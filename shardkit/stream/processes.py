@@ -3,12 +3,14 @@
     batch     0   1   2   3   4   5   6
     process   0   1   0   1   0   1   0        two processes
 
-A process is asked for each batch, and answers in order with a batch, an error, or None at the end. With the question it
-learns which memory is its own again. The answer holds all but the large arrays, which lie in memory that both see
-(``sharedmemory``).
+A process is asked for each batch, and answers in order with a batch, an error, or None at the end, and with what it
+counted since. With the question it learns which memory is its own again. The answer holds all but the large arrays,
+which lie in memory that both see (``sharedmemory``). When a batch is late, it is asked over a line of its own what it
+is doing (``inspection``).
 """
 
 import gc
+import math
 import multiprocessing
 import os
 import pickle
@@ -26,8 +28,12 @@ from typing import Any
 
 from shardkit.core.errors import ShardkitError
 from shardkit.stream.batch import Batch
+from shardkit.stream.inspection import FarEnd, Line
+from shardkit.stream.ledger import News
 from shardkit.stream.sharedmemory import Borrower, Lender
 from shardkit.stream.stream import Stream
+from shardkit.stream.watchdog import Sight, Watch
+from shardkit.stream.workers import check_process
 
 _ASKED = 2  # batches that each process is to have ready, beside those that its stream reads ahead
 _LOOK_S = 1.0  # between looks whether the process on the other side lives: others may hold copies of its descriptors
@@ -35,9 +41,9 @@ _LEAVE_S = 3.0  # for a process to end by itself; one that waits for a network i
 
 
 def read_in_processes(
-    stream: Stream, position: int, *, num_processes: int, end: int | None = None
+    stream: Stream, position: int, *, num_processes: int, end: int | None = None, watch: Watch | None = None
 ) -> Generator[Batch, None, None]:
-    """Yield what ``stream.batches(position, end=end)`` does, read by processes.
+    """Yield what ``stream.batches(position, end=end, watch=watch)`` does, read by processes.
 
     They start with the first ``next``, by multiprocessing's default method, and end with the generator, or with the
     process that has it. A batch may be kept for as long as one likes.
@@ -47,6 +53,8 @@ def read_in_processes(
             place in the sequence, with its traceback as a note.
     """
     end, step = stream.end_of_iteration(position) if end is None else end, stream.global_batch_size
+    watch = stream.new_watch() if watch is None else watch
+    process = os.getpid()
     readers: list[_Reader] = []
     try:
         for number in range(num_processes):
@@ -55,11 +63,19 @@ def read_in_processes(
         for reader in readers:  # when all are started: none shall inherit the memory of another
             reader.begin()
         for reader in cycle(readers):
-            batch = reader.take()
+            check_process(process)
+            began, watch.look = time.perf_counter(), reader.look
+            watch.begin()
+            batch, news = reader.take(watch)
+            watch.end()
+            stream.ledger.add(news)
             if batch is None:
                 return
+            stream.ledger.counters.delivered([name for name in batch.sources if name], time.perf_counter() - began)
             yield batch
     finally:
+        if os.getpid() != process:
+            readers.clear()  # in a forked copy they are another's
         for reader in readers:
             reader.stop()
         limit = time.monotonic() + _LEAVE_S
@@ -80,9 +96,10 @@ class _Reader:
     def __init__(self, stream: Stream, share: tuple[int, int, int | None], number: int) -> None:
         self._name = f"reading process {number}"
         self._connection, theirs = multiprocessing.Pipe()
+        self._line = Line()
         self._memory: Borrower | None = None
-        with theirs:
-            arguments = (theirs, stream, share, self._name)
+        with theirs, self._line.other as other:
+            arguments = (theirs, other, stream, share, self._name)
             self._process = multiprocessing.Process(
                 target=_serve, args=arguments, name=f"shardkit-{number}", daemon=True
             )
@@ -98,22 +115,28 @@ class _Reader:
         except OSError as err:
             raise self._death() from err
 
-    def take(self) -> Batch | None:
-        """Wait for its next batch; None: there are no more."""
+    def take(self, watch: Watch) -> tuple[Batch | None, News]:
+        """Wait for its next batch, and what was counted since the last; None: there are no more."""
         assert self._memory is not None  # noqa: S101  for the type checker: it was begun
         try:
-            self._wait()
-            item = self._memory.loads(*self._connection.recv())
+            watch.wait(self._has_answered)
+            data, loans, news = self._connection.recv()
+            item = self._memory.loads(data, loans)
             self._connection.send(self._memory.returned())
         except (EOFError, OSError) as err:
             raise self._death() from err
         if isinstance(item, Exception):
             raise item
         batch: Batch | None = item
-        return batch
+        return batch, news
+
+    def look(self) -> Sight:
+        """Return what it is doing, or why it can't say."""
+        return self._line.ask(self._name, self._process.pid)
 
     def stop(self) -> None:
         """Tell it to end."""
+        self._line.close()
         with socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as channel, suppress(OSError):
             channel.shutdown(socket.SHUT_RDWR)  # closing is not enough: those forked later have copies of this end
         self._connection.close()
@@ -129,13 +152,16 @@ class _Reader:
             self._memory.close()
             self._memory = None  # batches that are kept hold it; an error's traceback, which holds this, need not
 
-    def _wait(self) -> None:
+    def _has_answered(self, timeout_s: float | None) -> bool:
+        limit = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             alive = self._process.is_alive()  # asked first: it may answer and end between the two
-            if self._connection.poll(_LOOK_S):
-                return
+            if self._connection.poll(max(0.0, min(_LOOK_S, limit - time.monotonic()))):
+                return True
             if not alive:
                 raise EOFError
+            if time.monotonic() >= limit:
+                return False
 
     def _death(self) -> ShardkitError:
         self._process.join(_LEAVE_S)
@@ -150,19 +176,24 @@ class _Reader:
         return ShardkitError(f"{what} was killed by {name}" + (f"; {hint}" if name == "SIGKILL" else ""))
 
 
-def _serve(connection: Connection, stream: Stream, share: tuple[int, int, int | None], name: str) -> None:
+def _serve(connection: Connection, line: FarEnd, stream: Stream, share: tuple[int, int, int | None], name: str) -> None:
     """Answer a consumer's questions until it hangs up."""
     gc.freeze()  # what was forked along, perhaps tensors on a GPU, is the consumer's: never to be collected here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the consumer, which ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the consumer's own handler may write a checkpoint
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="shardkit-lifeline", daemon=True).start()
+    line.answer_in_thread(stream.look)
     with suppress(EOFError, OSError):  # of the connection; those of reading are answers
         lender = _received_lender(connection)
         position, step, end = share
-        with closing(stream.batches(position, step=step, end=end, empty=lender.empty)) as batches:
+        silent, mark = Watch(None), stream.ledger.mark()
+        with closing(stream.batches(position, step=step, end=end, empty=lender.empty, watch=silent)) as batches:
             while True:
                 lender.take_back(connection.recv())
-                connection.send(lender.dumps(_next(batches, name)))
+                item = _next(batches, name)
+                news, mark = stream.ledger.since(mark), stream.ledger.mark()
+                connection.send((*lender.dumps(item), news))
+                del item
 
 
 def _next(batches: Iterator[Batch], name: str) -> Batch | Exception | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -243,20 +244,26 @@ def _put_all(joins: Sequence[Join], found: Sequence[memoryview], buffers: Buffer
     """Put what joins of one catalog hold into the buffers."""
     faults: Faults = []
     used: dict[int, int] = {}  # bytes, by source
-    for join, data in zip(joins, found, strict=True):
-        for index, piece in join.pieces:
-            part = data if len(join.pieces) == 1 else join.slice_of(piece, data)
-            try:
-                buffers.put(index, piece, part)
-            except SAMPLE_FAULTS as err:
+    activity, began = fetcher.activity, perf_counter()
+    try:
+        for join, data in zip(joins, found, strict=True):
+            for index, piece in join.pieces:
+                part = data if len(join.pieces) == 1 else join.slice_of(piece, data)
+                activity.begin("decode", piece)
                 try:
-                    fetcher.deliver_again(piece, part, partial(buffers.put, index), err)
-                except SAMPLE_FAULTS as still:
-                    faults.append((index, still))
-                    continue
-            used[piece.source] = used.get(piece.source, 0) + piece.hi - piece.lo
+                    buffers.put(index, piece, part)
+                except SAMPLE_FAULTS as err:
+                    try:
+                        fetcher.deliver_again(piece, part, partial(buffers.put, index), err)
+                    except SAMPLE_FAULTS as still:
+                        faults.append((index, still))
+                        continue
+                used[piece.source] = used.get(piece.source, 0) + piece.hi - piece.lo
+    finally:
+        activity.end(None)
+    seconds = (perf_counter() - began) / len(used) if used else 0.0  # joins of two sources are few
     for source, num_bytes in used.items():
-        fetcher.count_used(source, num_bytes)
+        fetcher.count_used(source, num_bytes, seconds)
     return faults
 
 

@@ -40,6 +40,7 @@ from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import MAX_ROW_BYTES, AudioType, check_lengths, delivered_fields
 from shardkit.stream.groups import GroupsOption, checked_groups
+from shardkit.stream.ledger import Ledger
 from shardkit.stream.mined import Mined, examples_of, load_examples, mined_source
 from shardkit.stream.mix import (
     Composition,
@@ -58,6 +59,7 @@ from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
 from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
+from shardkit.stream.watchdog import STALL_S, Sight, Watch, checked_stall
 
 
 class Stream:
@@ -119,6 +121,8 @@ class Stream:
         cache: Folder on a disk of this node in which bytes of remote tars are kept, for all processes of the node and
             for later runs; None: nothing is kept.
         cache_size: Bound on what the cache takes on that disk, such as ``200GB``.
+        stall_s: Seconds without a batch, while one is asked for, after which a warning says what is waited for, with
+            stacks; repeated after twice as long. None: never.
 
     Raises:
         InputError: Something in the above can't be; the message says what would work.
@@ -159,6 +163,7 @@ class Stream:
         memory: str | int = "1GB",
         cache: str | os.PathLike[str] | None = None,
         cache_size: str | int | None = None,
+        stall_s: float | None = STALL_S,
     ) -> None:
         self._sources = named_sources(sources)
         check_sources(self._sources)
@@ -205,13 +210,14 @@ class Stream:
         self._hard = HardExamples()
         self._shuffle = checked_shuffle(shuffle)
         warn_of_short_epochs(self._sources, self._own_stages, self._epoch)
-        self._faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
-        self._counters = Counters(names)
-        self._fetcher = Fetcher(self._counters.of_source, node_cache(cache, cache_size))
-        self._assembler = Assembler(self._sources, self._options, self._new_planner(), self._faults, self._fetcher)
+        self._stall_s = checked_stall(stall_s)
+        faults = FaultLog(checked_whole(max_failures, "max_failures", least=0))
+        self.ledger = Ledger(Counters(names), faults, node_cache(cache, cache_size))
+        self._fetcher = Fetcher(self.ledger.counters.of_source, self.ledger.cache)
+        self._assembler = Assembler(self._sources, self._options, self._new_planner(), faults, self._fetcher)
         self._delivery = Delivery(
             self._assembler,
-            self._counters,
+            self.ledger.counters,
             share=Share(rank=self.rank, world_size=self.world_size, batch_size=self.batch_size),
             shuffle=self._shuffle,
             threads=checked_threads(threads, self._sources),
@@ -264,6 +270,11 @@ class Stream:
         return self._options.mask_hop
 
     @property
+    def stall_s(self) -> float | None:
+        """Seconds without a batch after which it is told what is waited for; None: never."""
+        return self._stall_s
+
+    @property
     def views(self) -> int:
         """Crops of each sample: rows of a batch that stand side by side."""
         return self._views.count
@@ -293,8 +304,11 @@ class Stream:
 
     @property
     def failures(self) -> list[Fault]:
-        """The samples that this process could not read so far, with position, source and error."""
-        return list(self._faults.noted)
+        """The samples that could not be read so far, with position, source and error.
+
+        In this process, or by the processes of ``Loader(workers=)``.
+        """
+        return list(self.ledger.faults.noted)
 
     def __len__(self) -> int:
         """Return the number of batches of a whole iteration: one pass, or ``epoch_samples``.
@@ -358,7 +372,13 @@ class Stream:
         return copied
 
     def batches(
-        self, position: int, *, step: int = 1, end: int | None = None, empty: Empty | None = None
+        self,
+        position: int,
+        *,
+        step: int = 1,
+        end: int | None = None,
+        empty: Empty | None = None,
+        watch: Watch | None = None,
     ) -> Generator[Batch, None, None]:
         """Return this rank's batches from a position on, leaving the stream's own position alone.
 
@@ -368,11 +388,21 @@ class Stream:
             end: No batch begins here or later; None: ``end_of_iteration(position)``.
             empty: Makes the large arrays, as ``numpy.empty`` does; None: they are memory of this process, which is used
                 again when nobody holds them.
+            watch: Tells when a batch takes too long; None: one that does so after the stream's ``stall_s``.
         """
         if self._check_ranks:
             check_unchanged((self.rank, self.world_size))
         end = self.end_of_iteration(position) if end is None else end
-        return self._delivery.batches(position, step=step, end=end, empty=empty)
+        watch = self.new_watch() if watch is None else watch
+        return self._delivery.batches(position, step=step, end=end, empty=empty, watch=watch)
+
+    def look(self) -> Sight:
+        """Return what is seen of the reading and decoding in this process, if somebody waits for it."""
+        return self._assembler.look()
+
+    def new_watch(self) -> Watch:
+        """Return what tells when a batch takes longer than ``stall_s``."""
+        return Watch(self.stall_s, self.ledger.counters.stalled)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON values: version, fingerprint, position of the next batch."""
@@ -463,18 +493,18 @@ class Stream:
         self._position, self._left_at = saved.position, None
 
     def stats(self) -> dict[str, Any]:
-        """Return counts since the stream was made, in this process.
+        """Return counts since the stream was made, of this process and of those of ``Loader(workers=)``.
 
-        Batches; seconds that the consumer waited for them (``waited_s``); samples; requests to the storage, the bytes
-        they returned (``bytes_read``), those of them that crops were made of (``bytes_used``) and the seconds that
-        threads spent in them (``storage_s``); samples that failed; of these what is told by source in ``sources``;
-        and of the node's cache, if there is one, ``cache``: blocks that were in it or not, and bytes from it.
+        Batches; seconds that the consumer waited for them (``waited_s``); batches that took longer than ``stall_s``
+        (``stalls``); samples; requests to the storage, the bytes they returned (``bytes_read``), those of them that
+        crops were made of (``bytes_used``) and the seconds that threads spent in them (``storage_s``) and in decoding
+        (``decode_s``); samples that failed; of these what is told by source in ``sources``; of the node's cache, if
+        there is one, ``cache``: blocks that were in it or not, and bytes from it; and ``in_flight``: requests to the
+        storage that this process waits for just now.
+
+        Processes of torch's DataLoader count for themselves: ``StreamingDataset.stats`` has all.
         """
-        found = self._counters.snapshot() | {"failures": len(self._faults.noted)}
-        cache = self._fetcher.cache
-        if cache is not None:
-            found["cache"] = {"hits": cache.hits, "misses": cache.misses, "bytes_served": cache.bytes_served}
-        return found
+        return self.ledger.snapshot() | {"in_flight": self._fetcher.activity.count("storage")}
 
     def coverage(self, column: str = "labels", *, start: int | None = None, stop: int | None = None) -> Coverage:
         """Return how often each value of a column is drawn between two positions, by all ranks together.

@@ -15,21 +15,29 @@ Source:
     maximum of the rate and for the probing of the round-trip time with few packets in flight.
 """
 
+import atexit
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
+from shardkit.core.errors import InputError
 from shardkit.storage.retries import until
 
 T = TypeVar("T")
+_Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 
 _WINDOW = 16  # jobs over which a rate is taken
 _KEPT = 12  # windows that are remembered
 _PROBE_EVERY_S = 10.0
+_LEAVE_S = 3.0  # for jobs under way to end; one that waits for a network is left to itself
 
 
 class Pace:
@@ -81,31 +89,57 @@ class Pace:
 class Workers:
     """Runs jobs on threads, in the order they are given.
 
+    The threads are daemons, so that a program can end though one of them waits for a network; those that don't are
+    waited for, when the jobs are left or the program ends. In a forked process there are no threads: what is left of
+    an iteration there is dropped without a wait, as locks may be held by those that stayed behind.
+
     Args:
         threads: How many at once, or a pace that finds out.
         most: Threads there may be.
+
+    Attributes:
+        process: Whose threads they are.
     """
 
     def __init__(self, threads: int | Pace, *, most: int) -> None:
         self._pace = threads
-        self._executor = ThreadPoolExecutor(most, thread_name_prefix="shardkit")
+        self._most = most
+        self.process = os.getpid()
         self._lock = threading.Lock()
-        self._jobs: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._running = 0
         self._turns = False
-        self._ended = threading.Event()
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._wake: SimpleQueue[None] = SimpleQueue()  # an item for each idle thread that is to look for jobs
+        _open.add(self)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop the jobs that have not begun, and wait for the others, which wait for no storage any more."""
-        self._ended.set()
-        with self._lock:
-            dropped, self._jobs = self._jobs, deque()
-        for job in dropped:
-            job[0].cancel()
-        self._executor.shutdown()
+        """Drop the jobs that have not begun, and wait for the others: some seconds, if they hang.
+
+        Without the lock: the garbage collector may call this in a thread that holds it.
+        """
+        if self.is_inherited or sys.is_finalizing():
+            return
+        self._closed = True
+        with suppress(IndexError):
+            while True:
+                self._jobs.popleft()[0].cancel()
+        others = [thread for thread in self._threads if thread is not threading.current_thread()]
+        for _thread in others:
+            self._wake.put(None)
+        limit = time.monotonic() + _LEAVE_S
+        for thread in others:
+            thread.join(max(0.0, limit - time.monotonic()))
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked process's copy, of which the threads have stayed behind."""
+        return os.getpid() != self.process
 
     @property
     def limit(self) -> int:
@@ -127,23 +161,51 @@ class Workers:
         return future
 
     def _start(self) -> None:
-        """Start threads for jobs that wait; the lock is held."""
+        """Have threads look for jobs that wait; the lock is held."""
         for _ in range(min(len(self._jobs), self.limit - self._running)):
+            if self._idle:
+                self._idle -= 1
+                self._wake.put(None)
+            elif len(self._threads) < self._most:
+                name = f"shardkit_{len(self._threads)}"
+                thread = threading.Thread(target=self._stay, name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # a limit of the system: those that there are will do
+                    if not self._threads:
+                        raise
+                    return
+                self._threads.append(thread)
+            else:
+                return
             self._running += 1
-            self._executor.submit(self._work)
 
-    def _work(self) -> None:
-        """Run jobs until there are none, or more threads than there should be."""
-        with until(self._ended):
-            self._run_jobs()
+    def _next_job(self) -> _Job | None:
+        """Return what to do next; None: nothing, or there are more threads than there should be. The lock is held."""
+        if self._running > self.limit:
+            return None
+        try:
+            return self._jobs.popleft()
+        except IndexError:
+            return None
 
-    def _run_jobs(self) -> None:
+    def _stay(self) -> None:
+        """Run jobs whenever there are some, until all is left."""
+        with until(lambda: self._closed):
+            while self._work():
+                self._wake.get()
+
+    def _work(self) -> bool:
+        """Run jobs until there are none, or more threads than there should be; return whether to stay."""
         while True:
             with self._lock:
-                if not self._jobs or self._running > self.limit:
+                job = self._next_job()
+                if job is None:
                     self._running -= 1
-                    return
-                future, run, arguments = self._jobs.popleft()
+                    self._idle += 1
+                    return not self._closed
+            future, run, arguments = job
+            del job
             if not future.set_running_or_notify_cancel():
                 continue
             began = time.perf_counter()
@@ -153,12 +215,40 @@ class Workers:
                 future.set_exception(err)
             else:
                 future.set_result(result)
+                del result
             del future, run, arguments
             if isinstance(self._pace, Pace):
                 now = time.perf_counter()
                 with self._lock:
                     self._pace.note(now, now - began)
                     self._start()
+
+
+_open: "WeakSet[Workers]" = WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """End the threads while they still can: later, daemons are stopped wherever they are."""
+    for workers in list(_open):
+        workers.__exit__()
+
+
+def has_ended(job: Future[Any], timeout_s: float | None) -> bool:
+    """Return whether a job ends within some seconds; None: wait until it does."""
+    with suppress(TimeoutError, CancelledError):
+        job.exception(timeout_s)
+    return job.done()
+
+
+def check_process(process: int) -> None:
+    """Raise if an iteration of another process is gone on with in a forked copy, whose threads have stayed behind.
+
+    Raises:
+        InputError: It is.
+    """
+    if os.getpid() != process:
+        raise InputError(f"this iteration was begun in process {process}, before a fork; iterate anew in the new one")
 
 
 def available_cores() -> int:

@@ -23,6 +23,7 @@ from shardkit.stream.pool import Empty
 from shardkit.stream.processes import read_in_processes
 from shardkit.stream.state import MAX_POSITION
 from shardkit.stream.stream import Stream
+from shardkit.stream.watchdog import Watch
 
 Streams = Mapping[str, Stream]
 Together = tuple[Batch, dict[str, Batch]]
@@ -58,7 +59,7 @@ def checked_beside(beside: object, stream: Stream) -> dict[str, Stream]:
 
 
 def read_together(
-    stream: Stream, beside: Streams, position: int, *, workers: int, empty: Empty | None
+    stream: Stream, beside: Streams, position: int, *, workers: int, empty: Empty | None, watch: Watch
 ) -> Generator[Together, None, None]:
     """Yield the stream's batches from a position on, each with those of the streams beside it.
 
@@ -68,6 +69,7 @@ def read_together(
         position: Where the first batch begins.
         workers: Processes for each stream; 0: this one.
         empty: Makes the large arrays where this process reads.
+        watch: Told what is waited for.
     """
     end = stream.end_of_iteration(position)
     # In whole batches, because it is only the loader's stream whose last positions are padding.
@@ -77,9 +79,9 @@ def read_together(
 
         def read(one: Stream, one_end: int | None) -> Generator[Batch, None, None]:
             if workers:
-                batches = read_in_processes(one, position, num_processes=workers, end=one_end)
+                batches = read_in_processes(one, position, num_processes=workers, end=one_end, watch=watch)
             else:
-                batches = one.batches(position, end=one_end, empty=empty)
+                batches = one.batches(position, end=one_end, empty=empty, watch=watch)
             return stack.enter_context(closing(batches))
 
         readers = [read(stream, end), *(read(other, others_end) for other in beside.values())]

@@ -8,6 +8,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from shardkit.stream.stream import Stream
 from shardkit.train.batch import TorchBatch
 from shardkit.train.checks import check_stream
+from shardkit.train.sharedcounts import SharedCounts
 
 
 class StreamingDataset(IterableDataset[TorchBatch]):
@@ -42,6 +43,7 @@ class StreamingDataset(IterableDataset[TorchBatch]):
     def __init__(self, stream: Stream) -> None:
         check_stream(stream)
         self.stream = stream
+        self._counts = SharedCounts(stream.ledger)
         self._loaded_in_worker: tuple[int, int | None] | None = None  # as _place, for a worker's next iteration
         # Of a worker's copy: where its current iteration goes on, and where the iteration of all workers ends.
         self._place: tuple[int, int | None] | None = None
@@ -57,7 +59,7 @@ class StreamingDataset(IterableDataset[TorchBatch]):
             self._place = begin + worker.id * self.stream.global_batch_size, self.stream.end_of_iteration(begin)
         else:
             self._place, self._loaded_in_worker = self._loaded_in_worker, None
-        return self._share(*self._place, worker.num_workers)
+        return self._share(*self._place, worker.id, worker.num_workers)
 
     def __len__(self) -> int:
         """Return ``len(stream)``: the batches of a whole iteration; an endless stream raises TypeError."""
@@ -89,8 +91,19 @@ class StreamingDataset(IterableDataset[TorchBatch]):
         self._loaded_in_worker = self._place = position, state.get("end", self.stream.end_of_iteration(position))
         self.stream.load_state_dict(before)  # the next iteration of all workers begins where this one did
 
-    def _share(self, position: int, end: int | None, num_workers: int) -> Iterator[TorchBatch]:
+    def stats(self) -> dict[str, Any]:
+        """Return ``stream.stats()`` with what worker processes have counted, up to the last batch each has made.
+
+        What they fail to read is counted here; which samples those were, the workers' log says.
+        """
+        self._counts.collect(self.stream.ledger)
+        return self.stream.stats()
+
+    def _share(self, position: int, end: int | None, worker: int, num_workers: int) -> Iterator[TorchBatch]:
         others = (num_workers - 1) * self.stream.global_batch_size
+        ledger = self.stream.ledger
+        mark = ledger.mark(delivered=True)
         for batch in self.stream.batches(position, step=num_workers, end=end):
+            mark = self._counts.add(worker, ledger, mark)
             self._place = batch.position + others, end
             yield TorchBatch.from_numpy(batch)

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -25,6 +26,7 @@ from shardkit.core.errors import InputError
 from shardkit.stream.arguments import is_new
 from shardkit.stream.pool import ArrayPool
 from shardkit.stream.stream import Stream
+from shardkit.stream.watchdog import Sight, Watch, checked_stall, shardkit_threads, stacks_of
 from shardkit.train.batch import TorchBatch
 from shardkit.train.beside import (
     Together,
@@ -68,7 +70,10 @@ class Loader:
         workers: Processes to read in, for each stream so many, each with the stream's threads and memory bound; 0: this
             one. The sequence and the state are the same for any number. They start by multiprocessing's default method.
             Their batches lie in anonymous memory, used again once nothing refers to them, which the size of
-            ``/dev/shm`` does not bound. What they read is not in this process's ``stream.stats()``.
+            ``/dev/shm`` does not bound. What they read is in ``stream.stats()`` here once their batches have come.
+        stall_s: Seconds that one may wait for a batch before a warning says what for: storage, decoding, a process,
+            the transform, with stacks; repeated after twice as long. None: never; ``stream``: as the
+            stream's.
 
     Attributes:
         stream: As given.
@@ -90,6 +95,7 @@ class Loader:
         beside: Mapping[str, Stream] | None = None,
         prefetch: int = 2,
         workers: int = 0,
+        stall_s: float | Literal["stream"] | None = "stream",
     ) -> None:
         check_stream(stream)
         self.stream = stream
@@ -102,6 +108,7 @@ class Loader:
         self.transform = transform.to(self.device).eval() if isinstance(transform, nn.Module) else transform
         self._prefetch = checked_whole(prefetch, "prefetch")
         self._workers = checked_whole(workers, "workers", least=0, most=2**16)
+        self._stall_s = stream.stall_s if stall_s == "stream" else checked_stall(stall_s)
         self._waits = Waits()
         self._prepare = Preparation(
             conversion=conversion,
@@ -123,13 +130,15 @@ class Loader:
         # The thread must not hold the loader or the iterator, or they could not be collected while it lives.
         stream, beside, workers, prepare = self.stream, self._beside, self._workers, self._prepare
         transfer, position = Transfer(self.device), stream.begin()
+        waits, reading = self._waits, Watch(None)  # of the thread, which may wait while the consumer does not
+        watch = Watch(self._stall_s, waits.stalled)
+        watch.look = partial(_look, waits, reading)
 
         def produce() -> Generator[Sent, None, None]:
-            return _send(
-                read_together(stream, beside, position, workers=workers, empty=transfer.empty), transfer, prepare
-            )
+            together = read_together(stream, beside, position, workers=workers, empty=transfer.empty, watch=reading)
+            return _send(together, transfer, prepare)
 
-        sent = ReadAhead(produce, ahead=self._prefetch, name="shardkit-loader")
+        sent = ReadAhead(produce, ahead=self._prefetch, name="shardkit-loader", watch=watch)
         batches = self._deliver(sent, transfer)
         # For iterators that are never started, whose ``finally`` never runs, or that outlive the program.
         weakref.finalize(batches, sent.close)
@@ -205,11 +214,12 @@ class Loader:
         thread spends most time on while the consumer waits for more than 5 % of its time; ``device`` where only the GPU
         is late with copies and transform; None before there are two batches.
 
-        ``batches`` delivered; ``waited_s``, seconds from asking for a batch to getting it, and ``used_s``, from there
-        to asking for the next, and ``waiting_share`` of the first in both, all without the first batch of each
-        iteration, the wait for which is ``starting_s``; ``ready``, the mean number of batches that lay ready when one
-        was asked for; ``reading_s``, ``transfer_s``, with floats and resampling, and ``transform_s``, which the
-        loader's thread spent, on CUDA without what the device then does by itself; and of a GPU ``device_waited_s``,
+        ``batches`` delivered; ``stalls``, those of them that took longer than ``stall_s``; ``waited_s``, seconds from
+        asking for a batch to getting it, and ``used_s``, from there to asking for the next, and ``waiting_share`` of
+        the first in both, all without the first batch of each iteration, the wait for which is ``starting_s``;
+        ``ready``, the mean number of batches that lay ready when one was asked for; ``reading_s``, ``transfer_s``,
+        with floats and resampling, and ``transform_s``, which the loader's thread spent, on CUDA without what the
+        device then does by itself; and of a GPU ``device_waited_s``,
         ``device_used_s`` and ``device_waiting_share``, the same as of the consumer.
         """
         return self._waits.snapshot()
@@ -229,6 +239,16 @@ class Loader:
             self.stream.advance(None)
         finally:
             read.close()
+
+
+def _look(waits: Waits, reading: Watch) -> Sight:
+    """Return what a loader's consumer waits for."""
+    part, since_s = waits.now
+    if part == "reading":
+        return reading.look()
+    what = "the loader's thread" if part is None else f"{part} of the batch in the loader's thread, for {since_s:.1f} s"
+    fields = {} if part is None else {"since_s": round(since_s, 3)}
+    return Sight(part or "threads", what, stacks_of(shardkit_threads()), fields)
 
 
 def _plain(values: Any) -> list[Any]:

@@ -1,10 +1,14 @@
 """``ReadAhead``: an iterator that runs in a thread, a bounded number of items ahead of who takes them."""
 
+import os
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
+
+from shardkit.stream.watchdog import Watch
+from shardkit.stream.workers import check_process
 
 Item = TypeVar("Item")
 
@@ -21,10 +25,15 @@ class ReadAhead(Iterator[Item]):
         produce: Called in the thread; returns the generator of the items, which is closed there too.
         ahead: Items to have ready, at least 1.
         name: Of the thread.
+        watch: Tells when an item takes too long.
     """
 
-    def __init__(self, produce: Callable[[], Generator[Item, None, None]], *, ahead: int, name: str) -> None:
+    def __init__(
+        self, produce: Callable[[], Generator[Item, None, None]], *, ahead: int, name: str, watch: Watch | None = None
+    ) -> None:
         self._produce = produce
+        self._process = os.getpid()
+        self._watch = Watch(None) if watch is None else watch
         self._ahead = ahead
         # Re-entrant, as a Condition's own lock is: the garbage collector may call close() while the lock is held.
         self._changed = threading.Condition()
@@ -42,11 +51,15 @@ class ReadAhead(Iterator[Item]):
         return len(self._ready)
 
     def __next__(self) -> Item:
+        check_process(self._process)
         self._taker = threading.get_ident()
         with self._changed:
             if self._thread.ident is None and not self._closed:
                 self._thread.start()
-            self._changed.wait_for(lambda: self._ready or self._ended or self._closed)
+        self._watch.begin()
+        self._watch.wait(self._has_come)
+        self._watch.end()
+        with self._changed:
             if self._ready:
                 item = self._ready.popleft()
                 self._changed.notify_all()
@@ -62,12 +75,19 @@ class ReadAhead(Iterator[Item]):
         Called where the items are taken, it returns when the thread has ended, or after some seconds. The garbage
         collector may call it in any thread, even one that ours waits for while it ends; there it only gives notice.
         """
+        if os.getpid() != self._process:  # a forked copy, where the lock may be held by a thread that stayed behind
+            return
         with self._changed:
             self._closed = True
             self._ready.clear()
             self._changed.notify_all()
         if threading.get_ident() == self._taker and self._thread.ident is not None:
             self._thread.join(_JOIN_S)
+
+    def _has_come(self, timeout_s: float | None) -> bool:
+        """Return whether there is an item, or an end, within some seconds; None: wait for it."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._ready) or self._ended or self._closed, timeout_s)
 
     def _run(self) -> None:
         try:

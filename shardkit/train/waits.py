@@ -60,6 +60,8 @@ class Waits:
         self._starting_s = 0.0
         self._batches, self._pairs, self._ready = 0, 0, 0
         self._passing: deque[_Events] = deque()
+        self._stalls = 0
+        self._now: tuple[Part, float] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Let a copy begin anew: neither locks nor events can be copied."""
@@ -73,11 +75,24 @@ class Waits:
     def spent(self, part: Part) -> Iterator[None]:
         """Count the time that the loader's thread spends in a part of its work."""
         began = time.perf_counter()
+        self._now = part, began
         try:
             yield
         finally:
+            self._now = None
             with self._lock:
                 self._spent[part] += time.perf_counter() - began
+
+    @property
+    def now(self) -> tuple[Part | None, float]:
+        """The part of its work that the loader's thread is at, and for how many seconds."""
+        part, since = self._now or (None, 0.0)
+        return part, time.perf_counter() - since
+
+    def stalled(self) -> None:
+        """Count a batch that is late."""
+        with self._lock:
+            self._stalls += 1
 
     def delivered(self, *, ready: int, waited_s: float, used_s: float | None, events: _Events | None) -> None:
         """Count a batch.
@@ -107,6 +122,7 @@ class Waits:
             self._count_passed()
             return {
                 "batches": self._batches,
+                "stalls": self._stalls,
                 "starting_s": round(self._starting_s, 6),
                 **self._host.snapshot(),
                 "ready": round(self._ready / self._pairs, 3) if self._pairs else None,

@@ -1,7 +1,9 @@
 """The node's cache under streams: it changes what is fetched and nothing else, whoever shares it or is killed."""
 
 import json
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,3 +121,29 @@ def test_another_size_than_the_cache_was_made_with_is_refused(datasets, tmp_path
     sk.Stream(sk.open(datasets["few"]), crop=sk.RandomCrop(0.1), cache=tmp_path / "cache", cache_size="64MB")
     with pytest.raises(sk.InputError, match=str(tmp_path / "cache")):
         sk.Stream(sk.open(datasets["few"]), crop=sk.RandomCrop(0.1), cache=tmp_path / "cache", cache_size="128MB")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_once_and_the_stream_reads_on(on_s3, small_disk, caplog):
+    plain = list(islice(sk.Stream(sk.open(on_s3), **OPTIONS), 8))
+    stream = sk.Stream(sk.open(on_s3), cache=small_disk / "cache", cache_size=SIZE, **OPTIONS)
+    with caplog.at_level(logging.WARNING, "shardkit"):
+        for one, other in zip(plain, stream, strict=False):
+            np.testing.assert_array_equal(one.audio, other.audio)
+    (told,) = [record for record in caplog.records if record.event == "cache_off"]
+    assert "No space left" in told.reason
+    assert "reads go on without it" in told.getMessage()
+    assert disk_bytes(small_disk) <= 2**20
+    assert stream.stats()["cache"]["misses"] > 0
