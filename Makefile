@@ -9,8 +9,7 @@ demo: .venv/demo.done
 	$(BIN)/python tools/demo.py demo
 
 test: check
-	$(BIN)/python -m coverage run -m pytest
-	$(BIN)/python -m coverage report
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov
 
 check: .venv/test.done
 	$(BIN)/ruff format --check

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     )
     from shardkit.core.events import EventCrop
     from shardkit.core.mining import Mining
+    from shardkit.core.ontology import Ontology
     from shardkit.core.salient import SalientCrop
     from shardkit.core.shuffle import Shuffle
     from shardkit.stream.batch import Batch
     from shardkit.stream.dataset import Dataset
     from shardkit.stream.dataset import open_dataset as open
+    from shardkit.stream.detection import targets
     from shardkit.stream.sample import Audio, Interval, Sample
     from shardkit.stream.stream import Stream
     from shardkit.stream.view import View
@@ -49,10 +51,12 @@ _HOMES = {
     ),
     "shardkit.core.events": ("EventCrop",),
     "shardkit.core.mining": ("Mining",),
+    "shardkit.core.ontology": ("Ontology",),
     "shardkit.core.salient": ("SalientCrop",),
     "shardkit.core.shuffle": ("Shuffle",),
     "shardkit.stream.batch": ("Batch",),
     "shardkit.stream.dataset": ("Dataset",),
+    "shardkit.stream.detection": ("targets",),
     "shardkit.stream.sample": ("Audio", "Interval", "Sample"),
     "shardkit.stream.stream": ("Stream",),
     "shardkit.stream.view": ("View",),
@@ -73,6 +77,7 @@ __all__ = [
     "Interval",
     "Mining",
     "NotFoundError",
+    "Ontology",
     "RandomCrop",
     "SalientCrop",
     "Sample",
@@ -84,6 +89,7 @@ __all__ = [
     "View",
     "content",
     "open",
+    "targets",
 ]
 
 

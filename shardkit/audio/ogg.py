@@ -117,6 +117,12 @@ def packets(data: bytes | memoryview, listed: Sequence[Page]) -> Iterator[bytes]
                 parts = []
 
 
+def ends(data: bytes | memoryview, page: Page) -> Iterator[None]:
+    """Yield for each packet that ends on a page."""
+    body = page.start + _HEADER
+    yield from (None for size in bytes(data[body : body + data[page.start + 26]]) if size < 255)
+
+
 def page_at(data: bytes | memoryview, start: int) -> Page | None:
     """Return the page that begins at a byte, if one does; its end may lie beyond the data."""
     head = bytes(data[start : start + _HEADER])

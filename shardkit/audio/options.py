@@ -14,6 +14,7 @@ _CANT_HOLD = (
     "FLAC can't hold it: choose --codec wav (keeps it as it is), --codec keep, or --bit-depth 16|24 (quantises)"
 )
 _MAX_FLAC_BITS = 24
+MAX_DECODED_BYTES = 256_000_000_000  # 185 hours of stereo at 48 kHz
 _MAX_SAMPLE_RATE = 768_000  # the fastest that converters have; beyond it a typing error is likelier
 
 
@@ -29,6 +30,7 @@ class TranscodeOptions:
         bit_depth: 16 or 24 for whatever is written anew; None: the recording's own, 16 for lossy ones.
         flac_level: 0 (fast) to 8 (small).
         loudness: Measure loudness; else the peak alone.
+        max_decoded_bytes: Most that a recording may decode to, at 4 bytes a sample: a few KB can claim, and be, years.
 
     Raises:
         InputError: A value is out of range, or two exclude each other.
@@ -40,6 +42,7 @@ class TranscodeOptions:
     bit_depth: Literal[16, 24] | None = None
     flac_level: int = 5
     loudness: bool = True
+    max_decoded_bytes: int = MAX_DECODED_BYTES
 
     def __post_init__(self) -> None:
         if self.codec not in get_args(Codec):

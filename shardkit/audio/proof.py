@@ -17,6 +17,7 @@ from shardkit.audio.points import PointTable
 from shardkit.audio.slices import read_slice
 from shardkit.core.errors import AudioError, FormatError
 
+_MAX_STRETCH = 1 << 22  # samples between points: a page of Vorbis has at most a quarter of these
 MIN_DURATION_S = 5.0  # below, reading 2 s by a table takes as long as decoding the whole
 
 
@@ -76,7 +77,9 @@ class Proof:
             self._check(self._tail[:length])
             self._tail = self._tail[length:]
             self._next += 1
-        if self._tail.base is not None:
+        if len(self._tail) > _MAX_STRETCH:  # a stream whose positions lie: the tail would become all of it
+            self.table, self.failed_at, self._tail = None, self._starts[self._next], None
+        elif self._tail.base is not None:
             self._tail = self._tail.copy()  # not to keep the block
 
     def _compare_last(self) -> None:

@@ -24,6 +24,7 @@ from shardkit.audio.proof import MIN_DURATION_S, Proof, find_points
 from shardkit.audio.reshape import Reshaper
 from shardkit.audio.steps import Steps, run
 from shardkit.core.errors import AudioError, InputError
+from shardkit.core.sizes import format_size
 
 _EXTENSIONS = {"vorbis": "ogg"}  # others are named as their codec
 _BITS = {"u8": 8, "s16": 16, "s24": 24, "s32": 32}
@@ -85,6 +86,8 @@ def transcode_steps(
     try:
         member = probe.inspect(data, checks=False)
         probe.check_not_empty(member.facts.frames)
+        if member.facts.codec in {"flac", "wav"}:  # whose frames are known; of others their header's word
+            _check_decoded(member.facts.frames * member.facts.channels, options)
         decided = plan(member.facts, options)
         if decided.keep:
             return _keep(data, probe.with_checks(member, data), options)
@@ -112,7 +115,7 @@ def _keep(data: bytes, member: AudioMember, options: TranscodeOptions) -> Encode
     meter = _meter(facts.sample_rate, facts.channels, options)
     table, setup = find_points(data, facts)
     proof = Proof(data, facts, table, setup)
-    blocks = read_blocks(member, data)
+    blocks = _bounded(read_blocks(member, data), options)
     for block in proof.watch(_checked_md5(blocks, data, facts) if facts.codec == "flac" else blocks):
         meter.feed(block)
     loudness = meter.finish()
@@ -121,6 +124,23 @@ def _keep(data: bytes, member: AudioMember, options: TranscodeOptions) -> Encode
     if proof.table is not None and member.facts.duration_s >= MIN_DURATION_S:  # not what a header claimed
         member = replace(member, seek_table=proof.table, setup=setup)
     return _encoded(data, member, loudness, 0, loudness.frames)
+
+
+def _bounded(blocks: Iterator[pcm.Native], options: TranscodeOptions) -> Iterator[pcm.Native]:
+    """Yield the blocks up to as many as a recording may have."""
+    values = 0
+    for block in blocks:
+        values += block.size
+        _check_decoded(values, options)
+        yield block
+
+
+def _check_decoded(values: int, options: TranscodeOptions) -> None:
+    if 4 * values > options.max_decoded_bytes:
+        raise AudioError(
+            f"it decodes to {format_size(4 * values)} or more, {format_size(options.max_decoded_bytes)} are the most; "
+            "leave it out, or raise --max-decoded if it is meant to be that long"
+        )
 
 
 def _checked_md5(blocks: Iterator[pcm.Native], data: bytes, facts: AudioFacts) -> Iterator[pcm.Native]:
@@ -146,11 +166,16 @@ def _write(data: bytes, member: AudioMember, decided: Plan, options: TranscodeOp
     reshaper = Reshaper(facts, sample_rate=decided.sample_rate, channels=decided.channels, bit_depth=bit_depth)
     encoder: Encoder | None = None
     meter = _meter(decided.sample_rate, decided.channels, options)
-    for block in reshaper.run(read_blocks(member, data)):
-        meter.feed(block)
-        yield
-        encoder = encoder or _encoder(decided, options)
-        encoder.write(block)
+    try:
+        for block in reshaper.run(_bounded(read_blocks(member, data), options)):
+            meter.feed(block)
+            yield
+            encoder = encoder or _encoder(decided, options)
+            encoder.write(block)
+    except BaseException:
+        if encoder is not None:
+            encoder.finish()  # left to the garbage collector, libFLAC would write to a file that may be gone by then
+        raise
     probe.check_count(facts, reshaper.frames_in, data)
     if encoder is None or not meter.frames:
         raise AudioError(f"nothing is left of its {reshaper.frames_in} samples at {decided.sample_rate} Hz")

@@ -11,6 +11,7 @@ that nobody knows where on it a sample lies.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import xxhash
@@ -102,12 +103,11 @@ def candidates(data: bytes | memoryview, facts: AudioFacts) -> tuple[PointTable,
 
 def _headers(data: bytes | memoryview, listed: Sequence[ogg.Page]) -> tuple[bytes, int]:
     """Return identification and setup header, and the pages they take: audio begins on a fresh one (Vorbis I, A.2)."""
-    for num_pages in range(1, len(listed) + 1):
-        headers = list(ogg.packets(data, listed[:num_pages]))
-        if len(headers) >= _NUM_HEADERS:
-            if len(headers) > _NUM_HEADERS or len(headers[0]) != _IDENTIFICATION_BYTES:
-                break
-            return headers[0] + headers[2], num_pages
+    ends = (number for number, page in enumerate(listed, 1) for _ in ogg.ends(data, page))
+    num_pages = next(islice(ends, _NUM_HEADERS - 1, None), 0)
+    headers = list(ogg.packets(data, listed[:num_pages]))
+    if len(headers) == _NUM_HEADERS and len(headers[0]) == _IDENTIFICATION_BYTES:
+        return headers[0] + headers[2], num_pages
     raise AudioError("damaged: the headers of the Vorbis stream do not stand on pages of their own")
 
 

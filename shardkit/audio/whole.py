@@ -27,6 +27,7 @@ from shardkit.audio.pcm import Native
 from shardkit.core.errors import AudioError
 
 _SKIP_FRAMES = 1 << 16
+_MAX_VALUES = 1 << 21  # samples of all channels in a block: a WAV may claim 1,024 channels
 _SEEK_FROM = 1 << 17  # decoding up to here takes as long as a seek or two
 
 
@@ -110,9 +111,10 @@ def read_span(data: bytes | memoryview, facts: AudioFacts, start: int, stop: int
 
 
 def read_blocks(data: bytes | memoryview, facts: AudioFacts, num_frames: int) -> Iterator[Native]:
-    """Yield all samples from the first to the last in native blocks of up to ``num_frames``."""
+    """Yield all samples from the first to the last in native blocks of up to ``num_frames``, less of many channels."""
     dtype = native_dtype(facts)
     with open_whole(data, facts.codec) as file:
+        num_frames = min(num_frames, max(1, _MAX_VALUES // file.channels))
         while len(block := read_block(file, num_frames, dtype)):
             yield block
 
@@ -123,9 +125,9 @@ def skip(file: SequentialFile, num_frames: int, dtype: str) -> None:
     Raises:
         AudioError: The recording ends before.
     """
-    position = 0
+    position, most = 0, max(1, _MAX_VALUES // file.channels)
     while position < num_frames:
-        skipped = len(read_block(file, min(_SKIP_FRAMES, num_frames - position), dtype))
+        skipped = len(read_block(file, min(_SKIP_FRAMES, num_frames - position, most), dtype))
         if not skipped:
             raise AudioError(f"truncated: sample {num_frames} wanted, {position} decoded")
         position += skipped

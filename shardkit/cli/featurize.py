@@ -115,14 +115,13 @@ def _module(preset: str | None, config: "Location | None", settings: list[str] |
 
 def _described(location: "Location") -> dict[str, Any]:
     """Return the features that a YAML or JSON file describes."""
-    import yaml
-
+    from shardkit.format.yamltext import parse_yaml
     from shardkit.storage.store import read_bytes
 
     try:
-        found = yaml.safe_load(read_bytes(location))
-    except yaml.YAMLError as err:
-        raise InputError(f"{location}: not YAML: {' '.join(str(err).split())}") from err
+        found = parse_yaml(read_bytes(location))
+    except InputError as err:
+        raise InputError(f"{location}: {err}") from err
     if not isinstance(found, dict):
         raise InputError(f"{location}: no features: write kind: LogMel, sample_rate: 16000 and what else is to be said")
     return found
@@ -130,13 +129,13 @@ def _described(location: "Location") -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     """Return the value of a ``--set`` as YAML has it: a number, true, null, or text."""
-    import yaml
+    from shardkit.format.yamltext import parse_yaml
 
     try:
         return float(text) if "e" in text else int(text)  # 1e-8 is text to YAML
     except ValueError:
         pass
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise InputError(f"--set …={text}: not a value: {' '.join(str(err).split())}") from err
+        return parse_yaml(text)
+    except InputError as err:
+        raise InputError(f"--set …={text}: not a value: {err}") from err

@@ -2,7 +2,9 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -10,17 +12,22 @@ import typer
 from shardkit import __version__
 from shardkit.cli.bench import bench
 from shardkit.cli.cat import cat
+from shardkit.cli.commit import commit
 from shardkit.cli.export import export
 from shardkit.cli.featurize import featurize
 from shardkit.cli.index import index
 from shardkit.cli.info import info
+from shardkit.cli.labels import labels
 from shardkit.cli.logs import LogLevel, start_logging
 from shardkit.cli.options import Command
 from shardkit.cli.pack import pack
+from shardkit.cli.repair import repair
 from shardkit.cli.synth import synth
 from shardkit.cli.verify import verify
 from shardkit.core.errors import ShardkitError
+from shardkit.core.secrets import without_secrets
 
+_MAX_LINE = 4000  # characters of an error
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 app = typer.Typer(
@@ -33,9 +40,12 @@ app = typer.Typer(
 )
 _COMMANDS: dict[Callable[..., None], str] = {
     pack: "Pack recordings into shards with an index.",
+    commit: "Finish a dataset that was packed in parts.",
     index: "Adopt existing WebDataset tars in place.",
     info: "Say what a dataset holds.",
+    labels: "Count labels and events; as a table, or a picture.",
     verify: "Check structure, hashes and, with --deep, audio.",
+    repair: "Mend a damaged dataset, beside what is there.",
     cat: "Show one sample, or write a crop of it.",
     featurize: "Compute features once, into shards of their own.",
     export: "Write samples back as plain files.",
@@ -72,6 +82,18 @@ def shardkit(
     start_logging(log_level, as_json=log_json)
 
 
+def _line(text: str) -> str:
+    """Return a message in one line, without what would steer a terminal: it may repeat names that others chose."""
+    line = "".join(sign if sign.isprintable() else " " for sign in " ".join(text.splitlines()))
+    line = without_secrets(line)
+    return line if len(line) <= _MAX_LINE else f"{line[: _MAX_LINE // 2]} … {line[-_MAX_LINE // 2 :]}"
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what Python prints of an error that nobody foresaw, without secrets."""
+    print(without_secrets("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")  # noqa: T201
+
+
 def main() -> None:
     """Run the command line; the entry point of the ``shardkit`` program."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -80,8 +102,9 @@ def main() -> None:
         app(arguments)
     except ShardkitError as err:
         if debug:
+            sys.excepthook = _show_bug  # here, since typer puts a hook of its own on the way
             raise
-        typer.echo(f"shardkit: error: {' '.join(str(err).splitlines())}", err=True)
+        typer.echo(f"shardkit: error: {_line(str(err))}", err=True)
         sys.exit(err.exit_code)
     except KeyboardInterrupt:
         typer.echo("shardkit: interrupted", err=True)
@@ -90,6 +113,9 @@ def main() -> None:
         # The reader of a pipe has gone; Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception:
+        sys.excepthook = _show_bug
+        raise
 
 
 if __name__ == "__main__":

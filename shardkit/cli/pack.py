@@ -1,6 +1,10 @@
 """``shardkit pack``."""
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -18,6 +22,13 @@ class Codec(StrEnum):
     keep = "keep"
 
 
+class Engine(StrEnum):
+    """Values of ``--engine``."""
+
+    local = "local"
+    ray = "ray"
+
+
 class BitDepth(StrEnum):
     """Values of ``--bit-depth``."""
 
@@ -27,6 +38,16 @@ class BitDepth(StrEnum):
     def bits(self) -> Literal[16, 24]:
         """Return the number."""
         return 16 if self is BitDepth.low else 24
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM, by which schedulers announce that they will kill, end this process as an error would."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def pack(
@@ -76,6 +97,10 @@ def pack(
         list[str] | None,
         typer.Option(metavar="NAME=COLUMN", help="A further member: a stem, a target, an array. Repeatable."),
     ] = None,
+    ontology: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="How labels are related, as AudioSet's ontology.json says it; it is kept."),
+    ] = None,
     hop: Hops = None,
     codec: Annotated[
         Codec, typer.Option(help="auto: PCM becomes FLAC, FLAC and lossy files stay; keep: every byte stays.")
@@ -89,6 +114,9 @@ def pack(
     loudness: Annotated[
         bool, typer.Option(help="Measure loudness, or leave it out: salient crops then do not work.")
     ] = True,
+    max_decoded: Annotated[
+        str, typer.Option(metavar="SIZE", help="Refuse recordings that decode to more, at 4 bytes a sample.")
+    ] = "256GB",
     shard_size: Annotated[str, typer.Option(metavar="SIZE", help="Aim for the size of a tar.")] = "256MB",
     split: Annotated[
         str | None,
@@ -99,9 +127,29 @@ def pack(
     ] = None,
     shuffle: Annotated[bool, typer.Option(help="Pack in seeded random order, or sorted by key.")] = True,
     seed: Annotated[int, typer.Option(help="Of the order and the split.")] = 0,
-    workers: Annotated[int, typer.Option(metavar="N", help="Recordings packed at once.", show_default="all cores")] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", help="Recordings packed at once; with ray, shards.", show_default="all cores"),
+    ] = 0,
+    engine: Annotated[
+        Engine, typer.Option(help="This machine, or an existing Ray cluster, which writes the same bytes.")
+    ] = Engine.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of the cluster.", show_default="RAY_ADDRESS, or one on this machine"),
+    ] = None,
     on_error: Annotated[OnError, typer.Option(help="An input that can't be packed.")] = OnError.fail,
     name: Annotated[str | None, typer.Option(help="The dataset's name.", show_default="OUTPUT's")] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the inputs that OUTPUT, a dataset, does not have yet.")
+    ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Pack a part of the shards, I from 1 to N; then 'shardkit commit'."),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Replace what an interrupted run of another command left in OUTPUT.")
+    ] = False,
     storage_option: StorageOptions = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,18 +158,26 @@ def pack(
     The other columns of a manifest become typed metadata columns. Everything that is not packed is listed with its
     reason in OUTPUT/report.jsonl. docs/import.md shows each layout of --from; what its metadata names and is not there
     is listed in OUTPUT/missing.jsonl.
+
+    Killed at any time, the same command finishes it. docs/pack-at-scale.md says how many machines pack one dataset.
     """
     from shardkit.cli.progress import PackProgress
     from shardkit.cli.summary import print_summary
+    from shardkit.core.errors import InputError
+    from shardkit.core.sizes import parse_size
     from shardkit.pack.inputs import InputOptions
+    from shardkit.pack.on_ray import Cluster
     from shardkit.pack.options import PackOptions, parse_shard_size, parse_split
+    from shardkit.pack.parts import WHOLE, parse_part
     from shardkit.pack.run import pack as run_pack
     from shardkit.storage.location import locate
     from shardkit.storage.options import parse_options
 
+    if ray_address is not None and engine is not Engine.ray:
+        raise InputError("--ray-address is for --engine ray; give both, or neither")
     fractions, split_column = ({}, None) if split is None else parse_split(split)
     storage = parse_options(storage_option or [])
-    with PackProgress() as progress:
+    with ended_by_sigterm(), PackProgress() as progress:
         summary = run_pack(
             locate(source, storage),
             locate(output, storage),
@@ -136,6 +192,7 @@ def pack(
                 split_column=split_column,
                 importer=kind,
                 importer_options=pairs(kind_option, option="--from-option"),
+                ontology=None if ontology is None else locate(ontology, storage),
             ),
             options=PackOptions(
                 codec=codec.value,
@@ -144,6 +201,7 @@ def pack(
                 bit_depth=None if bit_depth is None else bit_depth.bits(),
                 flac_level=flac_level,
                 loudness=loudness,
+                max_decoded_bytes=parse_size(max_decoded, what="--max-decoded"),
                 shard_bytes=parse_shard_size(shard_size),
                 splits=fractions,
                 split_by=split_by,
@@ -154,6 +212,10 @@ def pack(
                 name=name,
             ),
             hops_s=seconds(hop),
+            part=WHOLE if part is None else parse_part(part),
+            cluster=Cluster(address=ray_address, tasks=workers) if engine is Engine.ray else None,
+            restart=restart,
+            append=append,
             start=progress.start,
             report=progress.report,
         )

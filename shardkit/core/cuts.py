@@ -1,4 +1,4 @@
-"""How recordings are cut into parts: windows at a fixed hop, or slots for several draws from long recordings.
+"""How recordings, or events of them, are cut into parts: windows, segments, or slots for several draws from long ones.
 
 Bounds are half-open, in samples at the stored rate, and computed from a part's number: no list of parts exists.
 """
@@ -68,6 +68,53 @@ class Windows:
         if size.size and min(size.min(), hop.min()) < 1:
             raise InputError(f"windows of {self.size_s:g} s each {self.hop_s:g} s are shorter than a sample")
         return size, hop
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Pieces of one length, end to end, of events that may be shorter or longer.
+
+    An event has as many full pieces as fit. Of what is left, half a piece or more is a piece of its own, and shorter;
+    less than half is in a last piece that ends where the event ends and begins where it must to be full:
+
+        2.75 pieces     |---|---|--|        the third is shorter
+        2.25 pieces     |---|---|
+                             |---|          the third is full, and shares samples with the second
+
+    An event shorter than a piece is one piece.
+
+    Args:
+        size_s: Length of a piece in seconds.
+
+    Raises:
+        InputError: The length is not a positive number.
+
+    Source:
+        The segmentation of audioset_strong's strong events.
+    """
+
+    size_s: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size_s", checked_seconds(self.size_s, "segments_s"))
+
+    def num_parts(self, frames: _Ints, sample_rate: _Ints) -> _Ints:
+        """Return how many pieces each event has, (event,)."""
+        return np.asarray(np.maximum(-(-frames // self._size(sample_rate)), 1))
+
+    def bounds(self, part: _Ints, *, num_parts: _Ints, frames: _Ints, sample_rate: _Ints) -> tuple[_Ints, _Ints]:
+        """Return the bounds of one piece of each event."""
+        del num_parts
+        size = self._size(sample_rate)
+        start, left = part * size, frames - part * size
+        start = np.where(2 * left < size, np.maximum(frames - size, 0), start)
+        return start, np.minimum(start + size, frames)
+
+    def _size(self, sample_rate: _Ints) -> _Ints:
+        size: _Ints = np.rint(self.size_s * sample_rate).astype(np.int64)
+        if size.size and size.min() < 1:
+            raise InputError(f"segments of {self.size_s:g} s are shorter than a sample")
+        return size
 
 
 @dataclass(frozen=True, slots=True)

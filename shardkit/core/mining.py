@@ -22,6 +22,7 @@ from shardkit.core.errors import InputError, StateError
 
 _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
+_MOST = 2**62  # of positions and rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,20 @@ class Examples:
         Raises:
             StateError: It is something else.
         """
-        try:
-            table = np.array(entries, dtype=np.float64).reshape(-1, 4)
-        except (TypeError, ValueError):
-            raise StateError(f"not what feedback_state() returned: {str(entries)[:80]!r}") from None
-        whole = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3)  # type: ignore[attr-defined]
-        return cls(whole[:, 0], whole[:, 1], whole[:, 2], table[:, 3])
+        listed = entries if isinstance(entries, list) and all(map(_is_example, entries)) else None
+        if listed is None:
+            raise StateError(f"not what feedback_state() returned: {str(entries)[:80]!r}")
+        rows, starts, origins = np.array([entry[:3] for entry in listed], dtype=np.int64).reshape(-1, 3).T
+        return cls(rows, starts, origins, np.array([entry[3] for entry in listed], dtype=np.float64))
+
+
+def _is_example(entry: object) -> bool:
+    """Tell whether an entry is [row, start, origin, score], of numbers that they can be."""
+    if not isinstance(entry, list) or len(entry) != 4 or not is_number(entry[3]):
+        return False
+    row, *others = entry[:3]
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in entry[:3])
+    return whole and 0 <= row < _MOST and all(-1 <= value < _MOST for value in others)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +164,10 @@ class HardExamples:
         """
         if not isinstance(state, dict) or state.keys() != {"since", "kept", "pending"}:
             raise StateError(f"not what feedback_state() returned: {str(state)[:80]!r}")
-        return cls(int(state["since"]), Examples.load(state["kept"]), Examples.load(state["pending"]))
+        since = state["since"]
+        if isinstance(since, bool) or not isinstance(since, int) or not 0 <= since < _MOST:
+            raise StateError(f"not what feedback_state() returned: since {str(since)[:80]!r}")
+        return cls(since, Examples.load(state["kept"]), Examples.load(state["pending"]))
 
     def digest(self) -> str:
         """Return a short hash, for the state of a stream."""

@@ -15,6 +15,12 @@ A step prime to the period takes the positions g ≡ r (mod R), for any R that d
 residue class mod R of the sorted list, and of a run of m places each class has ⌊m / R⌋ or ⌈m / R⌉. So each of R ranks
 has its exact share of a source wherever R divides its count, and else is within one of it; no step is better.
 
+The samples of a batch may be those of groups of sources. A period is then REPEATS batches, in which a group has its
+own slots, and a second lattice, over them alone, gives them to its sources: a batch has its exact count of each group,
+and any run of the group's draws nearly its mix.
+
+    groups {a b: 2, c: 1}, weights a 3, b 1     batch by batch   g c g   g c g   g c g …   ─►   a c a   b c a   a c a …
+
 Source: Balinski and Young (1982), "Fair representation", chapter 3 (largest remainder); Niederreiter (1992), "Random
 number generation and quasi-Monte Carlo methods", section 3.1 (the discrepancy of multiples of the golden section).
 """
@@ -34,6 +40,8 @@ LANES = 64  # a power of two, so that ranks and workers in powers of two own who
 DEPTH = 64
 SLOTS = LANES * DEPTH
 STEP = 2531  # odd, so the lattice meets every slot; SLOTS / golden ratio = 2531.5
+_LEAST_REPEATS = 64  # of a batch in a period, so that sources of a group of one sample can have 1/64 of it
+_GROUPED_SLOTS = 2**14  # of a period with groups, at least: small batches are repeated until sources can have 1/4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,23 +71,56 @@ class Mixture:
         return len(self.lane_slots)
 
 
-def spread(shares: NDArray[np.int64], *, num_lanes: int) -> Mixture:
+def spread(shares: NDArray[np.int64], *, num_lanes: int, groups: Sequence[int] | None = None) -> Mixture:
     """Return the mixture in which each source has so many slots of a period.
 
     Args:
         shares: Slots of each source, (source,); their sum is the period.
         num_lanes: Lanes; they divide the period.
+        groups: The group of each source, numbered from 0, of which each batch, ``num_lanes`` slots, has the same count.
+            None: no groups.
 
     Returns:
         The slots, as read-only tables.
+
+    Raises:
+        InputError: The slots of a group can't be shared out evenly among the batches of a period.
     """
-    period = int(shares.sum())
-    lattice = np.arange(period, dtype=np.int64) * _step(period) % period
-    slot_source = np.repeat(np.arange(len(shares), dtype=np.int64), shares)[lattice]
+    slot_source = (
+        _lattice(shares, _step(int(shares.sum())))
+        if groups is None
+        else _grouped_lattice(shares, np.array(groups), num_lanes)
+    )
     slot_prior, lane_slots = _count_in_lanes(slot_source, len(shares), num_lanes)
     for table in (shares, slot_source, slot_prior, lane_slots):
         table.setflags(write=False)
     return Mixture(shares=shares, slot_source=slot_source, slot_prior=slot_prior, lane_slots=lane_slots)
+
+
+def _lattice(shares: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+    """Return the source of each slot."""
+    period = int(shares.sum())
+    lattice = np.arange(period, dtype=np.int64) * step % period
+    return np.repeat(np.arange(len(shares), dtype=np.int64), shares)[lattice]
+
+
+def _grouped_lattice(shares: NDArray[np.int64], groups: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
+    """Return the source of each slot, where each batch of slots has the same groups at the same places."""
+    repeats = int(shares.sum()) // batch
+    of_groups = np.bincount(groups, weights=shares).astype(np.int64)
+    if (of_groups % repeats).any():
+        raise InputError(f"groups of {of_groups.tolist()} slots can't be shared out among {repeats} batches")
+    slot_group = np.tile(_lattice(of_groups // repeats, _step(batch)), repeats)
+    slot_source = np.empty(len(slot_group), dtype=np.int64)
+    for group in np.flatnonzero(of_groups).tolist():
+        members = np.flatnonzero(groups == group)
+        slot_source[slot_group == group] = members[_lattice(shares[members], _even_step(int(of_groups[group])))]
+    return slot_source
+
+
+def repeats_of(batch: int) -> int:
+    """Return how many batches of a composition with groups are a period: a power of two, by the batch alone."""
+    return max(_LEAST_REPEATS, 1 << (-(-_GROUPED_SLOTS // batch) - 1).bit_length())
 
 
 def weights_in_order(
@@ -105,12 +146,13 @@ def weights_in_order(
     return tuple(weights[name] for name in names)
 
 
-def apportion(names: Sequence[str], weights: Sequence[float]) -> NDArray[np.int64]:
-    """Return how many of the SLOTS slots each source gets, by largest remainder in exact arithmetic.
+def apportion(names: Sequence[str], weights: Sequence[float], *, slots: int = SLOTS) -> NDArray[np.int64]:
+    """Return how many of some slots each source gets, by largest remainder in exact arithmetic.
 
     Args:
         names: Names of the sources, for the errors; a tie between remainders goes to the earlier source.
         weights: One weight for each source.
+        slots: How many there are.
 
     Returns:
         Slots, (source,); zero only for a weight of zero.
@@ -121,15 +163,15 @@ def apportion(names: Sequence[str], weights: Sequence[float]) -> NDArray[np.int6
     whole = _as_whole_numbers(names, weights)
     if not any(whole):
         raise InputError(f"all weights are zero ({_listed(names)}); give at least one source a positive weight")
-    if sum(weight > 0 for weight in whole) > SLOTS:
-        raise InputError(f"more than {SLOTS} sources have a positive weight; merge some, or give them weight 0")
-    shares = _largest_remainder(whole)
+    if sum(weight > 0 for weight in whole) > slots:
+        raise InputError(f"more than {slots} sources have a positive weight; merge some, or give them weight 0")
+    shares = _largest_remainder(whole, slots)
     for name, weight, share in zip(names, whole, shares, strict=True):
         if weight and not share:
             index = list(names).index(name)
             raise InputError(
-                f"the weight {weights[index]!r} of {name!r} is too small for one of {SLOTS} slots; the smallest that "
-                f"works is {_smallest_working(weights, index):.3g} (or 0, to leave the source out)"
+                f"the weight {weights[index]!r} of {name!r} is too small for one of {slots} slots; the smallest that "
+                f"works is {_smallest_working(weights, index, slots):.3g} (or 0, to leave the source out)"
             )
     return np.array(shares, dtype=np.int64)
 
@@ -153,21 +195,21 @@ def _scaled(fractions: Sequence[Fraction]) -> list[int]:
     return [int(fraction * common) for fraction in fractions]
 
 
-def _largest_remainder(whole: Sequence[int]) -> list[int]:
+def _largest_remainder(whole: Sequence[int], slots: int) -> list[int]:
     total = sum(whole)
-    shares, remainders = zip(*(divmod(SLOTS * weight, total) for weight in whole), strict=True)
+    shares, remainders = zip(*(divmod(slots * weight, total) for weight in whole), strict=True)
     by_remainder = sorted(range(len(whole)), key=lambda i: -remainders[i])  # stable: ties keep the order of sources
-    extra = set(by_remainder[: SLOTS - sum(shares)])
+    extra = set(by_remainder[: slots - sum(shares)])
     return [share + (i in extra) for i, share in enumerate(shares)]
 
 
-def _smallest_working(weights: Sequence[float], index: int) -> float:
+def _smallest_working(weights: Sequence[float], index: int, slots: int) -> float:
     """Return the least weight, rounded up to three digits, that gets the source a slot while the others stay."""
     fractions = [Fraction(float(weight)) for weight in weights]
-    too_small, enough = fractions[index], (sum(fractions) - fractions[index]) / (SLOTS - 1)  # a quota of exactly one
+    too_small, enough = fractions[index], (sum(fractions) - fractions[index]) / (slots - 1)  # a quota of exactly one
     while (enough - too_small) * 10_000 > enough:
         fractions[index] = (too_small + enough) / 2
-        if _largest_remainder(_scaled(fractions))[index]:
+        if _largest_remainder(_scaled(fractions), slots)[index]:
             enough = fractions[index]
         else:
             too_small = fractions[index]
@@ -177,9 +219,36 @@ def _smallest_working(weights: Sequence[float], index: int) -> float:
 
 def _step(period: int) -> int:
     """Return the number nearest to period / golden ratio that is prime to the period; of SLOTS that is STEP."""
+    return next(step for step in _golden_steps(period) if math.gcd(step, period) == 1)
+
+
+def _even_step(period: int) -> int:
+    """Return, of the numbers near period / golden ratio that are prime to the period, the one of the evenest multiples.
+
+    How far a run of multiples strays is bounded by the partial quotients of step / period (Niederreiter, theorem
+    3.4): near the golden section the first ones are 1, and of the others the largest had best be small.
+    """
+    prime = [step for step in _golden_steps(period) if math.gcd(step, period) == 1]
+    return min(prime, key=lambda step: max(_partial_quotients(step, period)))  # of equal ones the nearest
+
+
+def _golden_steps(period: int) -> list[int]:
+    """Return whole numbers around period / golden ratio, the nearest first."""
     golden = period * (math.sqrt(5) - 1) / 2
-    near = sorted(range(max(1, int(golden) - 64), int(golden) + 65), key=lambda step: abs(step - golden))
-    return next(step for step in near if math.gcd(step, period) == 1)
+    return sorted(range(max(1, int(golden) - 64), int(golden) + 65), key=lambda step: abs(step - golden))
+
+
+def _partial_quotients(step: int, period: int) -> list[int]:
+    """Return the partial quotients of step / period behind the first, which is 0.
+
+    >>> _partial_quotients(8, 13), _partial_quotients(2, 9)
+    ([1, 1, 1, 1, 2], [4, 2])
+    """
+    found = []
+    while step:
+        found.append(period // step)
+        period, step = step, period % step
+    return found
 
 
 def _count_in_lanes(

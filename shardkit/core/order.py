@@ -11,8 +11,9 @@ c itself is closed form: ⌊g / SLOTS⌋ · (slots of s in the lane) + (those be
 row of its segment once a pass, all lanes together visit each row of the source once, and no step depends on g's size,
 on other positions or on who asks. A source of less than MIN_SEGMENT rows a lane is not cut: c then counts its draws
 in all lanes, which walk through its passes together, and a shuffle by blocks is a full one for it. Where weights
-change on the way, stages.py says what goes on. Where batches have a fixed composition, a period is a batch, and each of
-its samples a lane: all this with the samples of a batch in place of SLOTS and LANES.
+change on the way, stages.py says what goes on. Where batches have a fixed composition, a period is a batch or, where
+that counts groups of sources, some batches; and each sample of a batch is a lane: all this with those in place of SLOTS
+and LANES.
 
 Everything here is exact int64 arithmetic; the tests freeze the result (tests/core/golden_order.json).
 """
@@ -85,6 +86,8 @@ class MixedOrder:
         stages: The shares of the sources from certain positions on; None: those of the sources' weights, always.
         batch: Samples of a batch of fixed composition: the shares of ``stages`` are then counts that add up to it.
             None: they are slots.
+        groups: Where a batch has counts of groups of sources, the group of each source, numbered from 0: the shares
+            are then slots of ``mixture.repeats_of(batch)`` batches.
 
     Raises:
         InputError: A source is empty or named twice, the weights can't be apportioned, counts do not add up, or the
@@ -97,6 +100,7 @@ class MixedOrder:
     shuffle: Shuffle = field(default_factory=Shuffle)
     stages: Sequence[Stage] | None = None
     batch: int | None = None
+    groups: Sequence[int] | None = None
     _steady: NDArray[np.bool_] = field(init=False, repr=False)
     _sequence: StageSequence = field(init=False, repr=False)
 
@@ -109,7 +113,7 @@ class MixedOrder:
             stages = [Stage(0, tuple(shares.tolist()))]
         object.__setattr__(self, "stages", tuple(stages))
         object.__setattr__(self, "_steady", np.array([source.steady for source in self.sources]))
-        sequence = StageSequence(self.sources, stages, seed=check_seed(self.seed), batch=self.batch)
+        sequence = StageSequence(self.sources, stages, seed=check_seed(self.seed), batch=self.batch, groups=self.groups)
         object.__setattr__(self, "_sequence", sequence)
 
     @property

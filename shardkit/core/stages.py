@@ -11,8 +11,8 @@ things go on as if nothing had happened, by tables that are computed once from t
   what each source is ahead or behind of its weight, so that the deviations of many stages do not add up.
 - The lane of a position: g mod LANES in every stage.
 
-Where batches have a fixed composition, all this holds with the samples of a batch for slots and for lanes; the phase
-is then zero, since a stage begins with a batch.
+Where batches have a fixed composition, all this holds with the samples of a batch for slots and for lanes. A stage
+begins with a batch, and the phase is then zero; or, of a period that is several batches, one of whole batches.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
-from shardkit.core.mixture import LANES, SLOTS, Mixture, spread
+from shardkit.core.mixture import LANES, SLOTS, Mixture, repeats_of, spread
 from shardkit.core.random import hash64, key_of
 
 # Rows of a segment, on the average over the lanes, that make it worth having: segments are whole rows, so lanes come
@@ -55,7 +55,8 @@ class Stage:
 
     Attributes:
         start: The first position.
-        shares: Slots of each source, (source,); their sum is SLOTS, or the samples of a composed batch.
+        shares: Slots of each source, (source,); their sum is SLOTS, or the samples of a composed batch, or with groups
+            those of ``repeats_of`` batches.
     """
 
     start: int
@@ -145,18 +146,28 @@ class StageSequence:
         stages: At least one; the first starts at 0, each other after the one before it.
         seed: Of the order.
         batch: Samples of a batch, of which shares are counts; None: shares are slots.
+        groups: The group of each source, of which each batch has a fixed count; None: it has one of each source.
 
     Raises:
         InputError: The stages are not in order, a stage does not begin with a batch, or its shares do not add up.
     """
 
     def __init__(
-        self, sources: Sequence[SourceRows], stages: Sequence[Stage], *, seed: int, batch: int | None = None
+        self,
+        sources: Sequence[SourceRows],
+        stages: Sequence[Stage],
+        *,
+        seed: int,
+        batch: int | None = None,
+        groups: Sequence[int] | None = None,
     ) -> None:
         starts = [stage.start for stage in stages]
         if not starts or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
             raise InputError(f"stages start at {starts}; the first starts at 0 and each other after the one before it")
         self._period, self._num_lanes = (SLOTS, LANES) if batch is None else (batch, batch)
+        if batch is not None and groups is not None:
+            self._period *= repeats_of(batch)
+        self._groups = groups
         for start in starts:
             if batch is not None and start % batch:
                 near = f"{start // batch * batch} or {-(-start // batch) * batch}"
@@ -198,7 +209,8 @@ class StageSequence:
             stage = self._stages[number]
             if sum(stage.shares) != self._period or len(stage.shares) != len(self._sources) or min(stage.shares) < 0:
                 raise InputError(f"the shares {list(stage.shares)} are not whole slots whose sum is {self._period}")
-            mixture = spread(np.array(stage.shares, dtype=np.int64), num_lanes=self._num_lanes)
+            shares = np.array(stage.shares, dtype=np.int64)
+            mixture = spread(shares, num_lanes=self._num_lanes, groups=self._groups)
             found = self._progress_at(number).tables(stage.start, mixture, self._sources, seed=self._seed)
             if len(self._made) >= _KEPT_TABLES:
                 self._made.pop(next(iter(self._made)))

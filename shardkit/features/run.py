@@ -235,6 +235,7 @@ def _manifest(
         options={},
         totals=totals(shards),
         features=info,
+        ontology=told.ontology,
     )
 
 

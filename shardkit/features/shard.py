@@ -24,8 +24,9 @@ from shardkit.format.tar import TarWriter
 from shardkit.pack.ahead import in_order
 from shardkit.pack.engine import Progress, Report
 from shardkit.pack.inputs import Unpacked
+from shardkit.pack.partial import partial_folder
 from shardkit.pack.places import placed
-from shardkit.pack.shard import WRITE_BYTES, HashedFile, partial_folder
+from shardkit.pack.shard import WRITE_BYTES, HashedFile
 from shardkit.storage.location import Location
 from shardkit.storage.store import publish, read_bytes, size, write_bytes
 from shardkit.stream.catalog import Catalog

@@ -6,6 +6,7 @@ Source:
 
 import io
 import math
+import tokenize
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,12 @@ from numpy.typing import NDArray
 
 from shardkit.core.errors import FormatError
 
-# numpy allocates what the header of an array says before it reads the values.
-_NOT_AN_ARRAY = (ValueError, TypeError, EOFError, OverflowError, MemoryError)
+# What numpy's reader of headers lets through, of its own and of the parsers that it hands them to.
+_NOT_AN_ARRAY = (
+    *(ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError, RecursionError, AssertionError),
+    *(SyntaxError, tokenize.TokenError),
+)
+_SHOWN = 120  # characters of what numpy says
 _ROUNDING = 1e-6  # of a hop: a bound that is a whole number of hops must not gain a row
 
 
@@ -57,14 +62,34 @@ def read_array(data: bytes) -> tuple[NDArray[Any], ArrayLayout | None]:
     """
     file = io.BytesIO(data)
     try:
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        array = _values(data, *_header(file), file.tell())
     except _NOT_AN_ARRAY as err:
-        found = " ".join(str(err).split())
+        found = " ".join(str(err).split())[:_SHOWN]
         raise FormatError(f"not a plain .npy array: {found}; write it with numpy.save, as numbers of one type") from err
     in_order = array.ndim == 1 or (array.ndim > 1 and array.flags.c_contiguous)
     if not in_order or array.dtype.kind not in "biufc" or not array.size:
         return array, None
-    return array, ArrayLayout(array.dtype.str, array.shape, file.tell() - array.nbytes)
+    return array, ArrayLayout(array.dtype.str, array.shape, file.tell())
+
+
+def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether the order is Fortran's, and type; leaves the file at the values."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
+
+
+def _values(data: bytes, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any], offset: int) -> NDArray[Any]:
+    """Return the array; what its header says is compared with what is there before memory is taken for it."""
+    if dtype.hasobject:
+        raise ValueError("Object arrays are pickled, and nothing is ever unpickled")
+    size = math.prod(shape)
+    if min(shape, default=0) < 0 or not dtype.itemsize or size * dtype.itemsize > len(data) - offset:
+        raise ValueError(f"shape {shape} of {dtype} in {len(data) - offset:,} bytes")
+    flat = np.frombuffer(data, dtype, size, offset).copy()
+    return flat.reshape(shape[::-1]).transpose() if fortran else flat.reshape(shape)
 
 
 def check_rows(array: NDArray[Any], hop_s: float | None) -> None:

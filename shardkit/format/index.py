@@ -19,6 +19,7 @@ from shardkit.core.errors import CorruptDataError, FormatError
 from shardkit.format.arrays import ArrayLayout
 from shardkit.format.hashing import file_hash, member_hash
 from shardkit.format.manifest import FieldKind
+from shardkit.format.parquet import read_parquet
 
 PRIMARY = "audio"  # the field that a sample's duration, crops and loudness refer to
 INTERVAL = pa.struct([("name", pa.string()), ("start", pa.int64()), ("stop", pa.int64())])
@@ -145,11 +146,18 @@ def load_index(data: bytes, *, where: str, expected_hash: str | None = None) -> 
             "it was changed or damaged since packing: restore it, or write it again with 'shardkit index'"
         )
     try:
-        # Not read_table: at the exit of a process its threads now and then abort it (pyarrow 26).
-        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        table = read_parquet(data)
         note = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-    except (pa.ArrowException, OSError, KeyError, ValueError) as err:  # OSError: what Arrow says of damaged pages
+    except (
+        pa.ArrowException,
+        OSError,
+        KeyError,
+        ValueError,
+        RecursionError,
+    ) as err:  # OSError: what Arrow says of damaged pages
         raise FormatError(f"{where}: not a shardkit index ({err}); write it again with 'shardkit index'") from err
+    if not isinstance(note, dict):
+        raise FormatError(f"{where}: not a shardkit index: its note is {str(note)[:80]!r}, an object expected")
     missing = [name for name in RESERVED if name not in table.column_names]
     if missing:
         raise FormatError(f"{where}: the index lacks the columns {', '.join(missing)}")

@@ -8,9 +8,10 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from shardkit.core.errors import FormatError
+from shardkit.core.ontology import Ontology
 from shardkit.format.hashing import PREFIX
 
 MANIFEST_NAME = "shardkit.json"
@@ -21,7 +22,7 @@ FieldKind = Literal["audio", "array", "text", "json", "binary"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ShardInfo(_Model):
@@ -83,6 +84,14 @@ class FeaturesInfo(_Model):
         return [f"{name} {mine!r}, not {theirs!r}" for name, (mine, theirs) in pairs.items() if mine != theirs]
 
 
+class OntologyClass(_Model):
+    """One class of an ontology."""
+
+    id: str
+    name: str = Field(description="What labels call it, unless they are ids.")
+    child_ids: tuple[str, ...] = Field((), description="Ids of the classes that are kinds of it.")
+
+
 class Totals(_Model):
     """What a dataset or a split adds up to."""
 
@@ -109,11 +118,26 @@ class Manifest(_Model):
     features: FeaturesInfo | None = Field(
         default=None, description="Where the dataset holds features in place of its recordings: what they are."
     )
+    ontology: tuple[OntologyClass, ...] | None = Field(
+        default=None, description="How classes are related, where that is known; ids are unique, and children there."
+    )
+
+    @field_validator("ontology")
+    @classmethod
+    def _check_ontology(cls, classes: tuple[OntologyClass, ...] | None) -> tuple[OntologyClass, ...] | None:
+        if classes is not None:
+            Ontology.from_json([one.model_dump() for one in classes])
+        return classes
 
     @property
     def has_audio(self) -> bool:
         """Whether the shards hold the recordings, and not features of them."""
         return self.features is None
+
+
+def ontology_classes(ontology: Ontology | None) -> tuple[OntologyClass, ...] | None:
+    """Return an ontology as a manifest holds it."""
+    return None if ontology is None else tuple(OntologyClass.model_validate(one) for one in ontology.dump())
 
 
 def totals(shards: Sequence[ShardInfo]) -> Totals:
@@ -128,7 +152,8 @@ def totals(shards: Sequence[ShardInfo]) -> Totals:
 
 def dump_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of ``shardkit.json``: indented JSON in UTF-8 that depends on the content alone."""
-    content = manifest.model_dump(mode="json", exclude={"features"} if manifest.features is None else None)
+    absent = {name for name in ("features", "ontology") if getattr(manifest, name) is None}
+    content = manifest.model_dump(mode="json", exclude=absent)
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -140,7 +165,9 @@ def load_manifest(data: bytes, *, where: str) -> Manifest:
     """
     try:
         found = json.loads(data)
-    except ValueError as err:
+        if b"\\u" in data:
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as err:
         raise FormatError(f"{where}: not JSON: {err}; the manifest is damaged, write it again") from err
     version = found.get("version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:

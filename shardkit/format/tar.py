@@ -130,13 +130,14 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for info in archive:
+                _check_plain(info)
                 if info.isreg():
                     last = TarMember(info.name, info.offset_data, info.size)
                     if last.offset + last.size > size:
                         break
                     yield last
             next_header = archive.offset
-    except (tarfile.TarError, ValueError, OverflowError) as err:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as err:
         compression = _compression(file)
         if last is None and compression is not None:
             raise FormatError(
@@ -151,6 +152,16 @@ def scan(file: BinaryIO, *, where: str) -> Iterator[TarMember]:
             f"{where}: cut off in the middle: member {last.name!r} should end at byte {end:,}, the file has {size:,}"
         )
     _check_end(file, next_header, size=size, where=where)
+
+
+def _check_plain(info: tarfile.TarInfo) -> None:
+    """Raise for what can't be one stretch of bytes.
+
+    A size below zero would lead back to a header that was read, for ever; the parts of a sparse file lie elsewhere.
+    """
+    if info.size < 0 or info.issparse():
+        found = "is a sparse file" if info.issparse() else f"has {info.size:,} bytes"
+        raise tarfile.TarError(f"member {info.name!r} at byte {info.offset:,} {found}")
 
 
 def split_name(name: str) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +23,7 @@ from shardkit.core.errors import AudioError, FormatError, InputError, NotFoundEr
 from shardkit.format.arrays import ArrayLayout, read_array
 from shardkit.format.hashing import FileHash, file_hash, member_hash
 from shardkit.format.index import PRIMARY, AudioEntry, IndexRow, MemberEntry, dump_index, index_schema
-from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, dump_manifest
+from shardkit.format.manifest import FieldKind, Manifest, ShardInfo, dump_manifest
 from shardkit.format.tar import TarMember, scan, split_name
 from shardkit.pack.cells import labels_of_cell
 from shardkit.pack.columns import arrow_type, column_name
@@ -33,13 +33,14 @@ from shardkit.pack.commit import (
     build_manifest,
     check_no_dataset,
     claim_output,
+    commit_manifest,
     remove_mark,
     report_lines,
 )
 from shardkit.pack.engine import Progress, Report, run_jobs
 from shardkit.pack.fields import JSON_FIELD, field_of_extension, kind_of_extension
-from shardkit.pack.inputs import Unpacked
-from shardkit.pack.jsontext import value_fault
+from shardkit.pack.inputs import Unpacked, printable
+from shardkit.pack.jsontext import is_text, value_fault
 from shardkit.pack.options import OnError, check_split_name
 from shardkit.pack.sample import audio_entry
 from shardkit.storage.location import Location
@@ -131,7 +132,7 @@ def adopt(
     manifest = _write(indexed, output, options)
     unpacked = tuple(line for found in indexed for line in found.unpacked)
     write_bytes(output / REPORT_NAME, report_lines(unpacked))
-    write_bytes(output / MANIFEST_NAME, dump_manifest(manifest))
+    commit_manifest(output, dump_manifest(manifest))
     remove_mark(output)
     return PackSummary(
         output=str(output),
@@ -181,11 +182,11 @@ def _index_file(path: Path, tar: Location, options: AdoptOptions) -> _Indexed:
         file.seek(0)
         for key, members in _samples(list(scan(file, where=str(tar)))):
             try:
-                row = _row(key, members, file, tar, options)
+                row = sample_row(key, members, file, tar, options)
             except (AudioError, FormatError, InputError) as err:
                 if options.on_error == "fail":
                     raise
-                found.unpacked.append(Unpacked(path=f"{tar.name}/{key}", where=str(tar), reason=str(err)))
+                found.unpacked.append(Unpacked(path=printable(f"{tar.name}/{key}"), where=str(tar), reason=str(err)))
                 continue
             found.rows.append(row)
             audio = row.members[PRIMARY].audio
@@ -208,11 +209,23 @@ def _samples(members: Sequence[TarMember]) -> Iterator[tuple[str, list[tuple[str
         yield key, [(extension, member) for _, extension, member in group]
 
 
-def _row(
+def sample_row(
     key: str, members: Sequence[tuple[str, TarMember]], file: BinaryIO, tar: Location, options: AdoptOptions
 ) -> IndexRow:
+    """Return the index row of one sample of a tar.
+
+    Args:
+        key: The sample's.
+        members: (extension, where it lies) of each of its members.
+        file: The tar, here.
+        tar: What it is called.
+        options: See there.
+
+    Raises:
+        AudioError, FormatError, InputError: It can't be indexed; the message says where.
+    """
     place = f"{tar}: key {key!r}"
-    _check_key(key, place)
+    _check_key(key, [extension for extension, _ in members], place)
     entries: dict[str, MemberEntry] = {}
     content: dict[str, Any] = {}
     labels: tuple[str, ...] = ()
@@ -248,8 +261,13 @@ def _row(
     return row
 
 
-def _check_key(key: str, place: str) -> None:
-    """Raise if a file of that name would lie outside the folder that the tar is unpacked in."""
+def _check_key(key: str, extensions: Iterable[str], place: str) -> None:
+    """Raise if a file of that name would lie outside the folder that the tar is unpacked in, or the name is no text."""
+    if not is_text(key) or any(not is_text(extension) for extension in extensions):
+        raise FormatError(
+            f"{printable(place)} has a name that is not UTF-8; write the tar anew, or leave the sample out with "
+            "--on-error skip"
+        )
     if key.startswith("/") or ".." in key.split("/"):
         raise FormatError(
             f"{place} begins with '/' or has a '..' and so leads out of any folder; write the tar with relative names, "

@@ -2,22 +2,32 @@
 
 import json
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardkit.core.errors import InputError
-from shardkit.format.manifest import MANIFEST_NAME, FieldInfo, FieldKind, Manifest, ShardInfo, Totals, totals
+from shardkit.format.hashing import file_hash
+from shardkit.format.manifest import (
+    MANIFEST_NAME,
+    FieldInfo,
+    FieldKind,
+    Manifest,
+    OntologyClass,
+    ShardInfo,
+    Totals,
+    totals,
+)
 from shardkit.pack.inputs import Unpacked
-from shardkit.pack.shard import PARTIAL_PREFIX
+from shardkit.pack.mark import MARK_NAME, Base, read_mark
+from shardkit.pack.partial import remove_partial
+from shardkit.pack.records import SUFFIX
 from shardkit.storage.location import Location
-from shardkit.storage.store import exists, list_files, remove, remove_leftovers, write_bytes
+from shardkit.storage.store import create, exists, list_files, remove, remove_leftovers, replace, write_bytes
 
 REPORT_NAME = "report.jsonl"
-MARK_NAME = "shardkit.packing"  # there from before the first shard until after the manifest
 _MARK = b"A pack is under way here, or was interrupted: run the same command again to finish it.\n"
-_SHARD_FILE = re.compile(r"[^/]+/[0-9]{6,}\.(tar|parquet)")
+_SHARD_FILE = re.compile(r"(?P<split>[^/]+)/(?P<number>[0-9]{6,})\.(tar|parquet|done)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +89,10 @@ def claim_output(output: Location, *, beside_tars: bool = False) -> bool:
         StorageError: It can't be written.
     """
     check_no_dataset(output)
+    if read_mark(output) is not None:
+        raise InputError(
+            f"{output}: a pack is under way there, or was interrupted; finish it, or choose another folder"
+        )
     names = [name for name, _ in list_files(output)]
     interrupted = MARK_NAME in names
     in_the_way = [name for name in names if not beside_tars or name == REPORT_NAME or _is_index(name)]
@@ -93,18 +107,33 @@ def mark_output(output: Location) -> None:
     write_bytes(output / MARK_NAME, _MARK)
 
 
-def check_no_dataset(output: Location) -> None:
-    """Raise if a dataset is there already, or a file, before any input is looked at."""
+def check_empty(output: Location) -> None:
+    """Raise if an output holds files, and no mark that says whose they are."""
+    names = [name for name, _ in list_files(output)]
+    if names and MARK_NAME not in names:
+        raise InputError(f"{output}: not empty, it holds {names[0]!r}; choose a new or an empty folder")
+
+
+def check_no_dataset(output: Location, *, finishing: bool = False) -> None:
+    """Raise if a dataset is there already, or a file, before any input is looked at.
+
+    Args:
+        output: The folder.
+        finishing: Whether the dataset may be one that was committed by a run that did not come to its end.
+    """
     places = [output.local_path, *output.local_path.parents] if output.is_local else []
     for place in places:
         if place.is_file():
             raise InputError(f"{output}: {place} is a file, not a folder; choose another folder")
-    if exists(output / MANIFEST_NAME):
+    if not finishing and exists(output / MANIFEST_NAME):
         raise InputError(f"{output}: already holds a dataset ({MANIFEST_NAME}); choose another folder or remove it")
 
 
 def remove_mark(output: Location) -> None:
-    """Say that nothing is under way any more."""
+    """Say that nothing is under way any more; records of shards that were done go with the mark."""
+    for name, _ in list_files(output, suffixes=(SUFFIX,)):
+        if _SHARD_FILE.fullmatch(name):
+            remove(output / name)
     remove(output / MARK_NAME)
 
 
@@ -119,6 +148,7 @@ def build_manifest(
     extensions: Mapping[str, set[str]],
     columns: Mapping[str, str],
     options: Mapping[str, object],
+    ontology: Sequence[OntologyClass] | None = None,
 ) -> Manifest:
     """Return a manifest with its totals.
 
@@ -129,7 +159,7 @@ def build_manifest(
         name=name,
         splits={split: totals([shard for shard in shards if shard.split == split]) for split in splits},
         shards=tuple(shards),
-        labels=(*vocabulary, *sorted(labels.difference(vocabulary), key=_natural)),
+        labels=(*vocabulary, *natural_order(labels.difference(vocabulary))),
         interval_names=tuple(sorted(interval_names)),
         fields={
             field: FieldInfo(kind=kind, extensions=tuple(sorted(extensions.get(field, ()))))
@@ -138,7 +168,25 @@ def build_manifest(
         columns=dict(columns),
         options=dict(options),
         totals=totals(shards),
+        ontology=None if ontology is None else tuple(ontology),
     )
+
+
+def commit_manifest(output: Location, data: bytes, *, base: Base | None = None) -> None:
+    """Write the manifest, where there is none, or where the one that was appended to still stands.
+
+    Raises:
+        InputError: There is another one: somebody else has packed into this folder meanwhile.
+    """
+    place = output / MANIFEST_NAME
+    if not (
+        create(place, data)
+        if base is None
+        else replace(place, data, is_old=lambda found: file_hash(found) == base.manifest)
+    ):
+        raise InputError(
+            f"{output}: another run has written its own {MANIFEST_NAME} meanwhile; this one is not written"
+        )
 
 
 def report_lines(unpacked: Sequence[Unpacked]) -> bytes:
@@ -146,20 +194,31 @@ def report_lines(unpacked: Sequence[Unpacked]) -> bytes:
     return "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in unpacked).encode()
 
 
-def remove_strays(output: Location, manifest: Manifest) -> None:
-    """Remove what an interrupted run left behind under other names; for folders that it alone has written to."""
+def remove_strays(output: Location, manifest: Manifest, *, since: Mapping[str, int] | None = None) -> None:
+    """Remove what an interrupted run left behind under other names.
+
+    Args:
+        output: A folder that only runs of pack, or of featurize, have written to.
+        manifest: What stays.
+        since: The first number by split of shards that may be such a run's, where it added to a dataset: what is of
+            before, and named no more, may be what a repair has kept. None: all may be.
+    """
     remove_leftovers(output)
-    kept = {name for shard in manifest.shards for name in (shard.path, shard.index)} | {REPORT_NAME, MARK_NAME}
+    kept = {name for shard in manifest.shards for name in (shard.path, shard.index)}
     for name, _ in list_files(output):
-        if name not in kept and _SHARD_FILE.fullmatch(name):
+        found = _SHARD_FILE.fullmatch(name)
+        if found and name not in kept and (since is None or int(found["number"]) >= since.get(found["split"], 2**63)):
             remove(output / name)
-    if output.is_local:
-        for folder in output.local_path.glob(f"{PARTIAL_PREFIX}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+    remove_partial(output, all_hosts=True)
 
 
 def _is_index(name: str) -> bool:
     return bool(_SHARD_FILE.fullmatch(name)) and name.endswith(".parquet")
+
+
+def natural_order(labels: Iterable[str]) -> list[str]:
+    """Return labels in natural order: ``10`` follows ``9``."""
+    return sorted(labels, key=_natural)
 
 
 def _natural(label: str) -> tuple[tuple[int, int, str], ...]:

@@ -27,7 +27,18 @@ class Progress:
     num_bytes: int
     num_inputs: int = 1
 
+    def __add__(self, other: "Progress") -> "Progress":
+        return Progress(
+            self.duration_s + other.duration_s, self.num_bytes + other.num_bytes, self.num_inputs + other.num_inputs
+        )
 
+    def __sub__(self, other: "Progress") -> "Progress":
+        return Progress(
+            self.duration_s - other.duration_s, self.num_bytes - other.num_bytes, self.num_inputs - other.num_inputs
+        )
+
+
+NOTHING = Progress(0.0, 0, 0)
 Report = Callable[[Progress], None]
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -122,7 +133,7 @@ def _end_with_parent() -> None:
 
 
 def _run(work: Callable[[Job, Report], Outcome], job: Job) -> Outcome:
-    messages = _Messages(_state["progress"])
+    messages = Messages(_state["progress"].put)
 
     def report(progress: Progress) -> None:
         if _state["stop"].is_set():
@@ -134,23 +145,25 @@ def _run(work: Callable[[Job, Report], Outcome], job: Job) -> Outcome:
     return outcome
 
 
-class _Messages:
-    """Sends progress now and then: a message for each of thousands of short files would take a tenth of the time."""
+class Messages:
+    """Sends progress now and then: a message for each of thousands of short files would take a tenth of the time.
 
-    def __init__(self, progress: Any) -> None:
-        self._queue = progress
-        self._sum = Progress(0.0, 0, 0)
+    Args:
+        send: Takes what has been added up.
+    """
+
+    def __init__(self, send: Callable[[Progress], object]) -> None:
+        self._send = send
+        self._sum = NOTHING
         self._sent = time.monotonic()
 
     def add(self, progress: Progress) -> None:
-        self._sum = Progress(
-            self._sum.duration_s + progress.duration_s,
-            self._sum.num_bytes + progress.num_bytes,
-            self._sum.num_inputs + progress.num_inputs,
-        )
+        """Add progress, and send it if some time has passed."""
+        self._sum += progress
         if time.monotonic() - self._sent >= _POLL_S:
             self.send()
 
     def send(self) -> None:
-        self._queue.put(self._sum)
-        self._sum, self._sent = Progress(0.0, 0, 0), time.monotonic()
+        """Send what has been added since the last time."""
+        self._send(self._sum)
+        self._sum, self._sent = NOTHING, time.monotonic()

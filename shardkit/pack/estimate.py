@@ -5,10 +5,11 @@ The answer only places the cuts between shards, so a guess that is off costs sha
 
 import io
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import soundfile
 
-from shardkit.core.errors import NotFoundError
+from shardkit.core.errors import NotFoundError, StorageError
 from shardkit.pack.inputs import PackInput
 from shardkit.pack.options import PackOptions
 from shardkit.pack.places import placed
@@ -35,10 +36,45 @@ def bytes_ratios(inputs: Sequence[PackInput], options: PackOptions) -> dict[str,
     return ratios
 
 
+class _Reader:
+    """A file for libsndfile that keeps a failure of storage: an exception in its callbacks would be printed and lost.
+
+    Then the estimate, and with it the assignment to shards, would depend on a passing outage.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: StorageError | None = None
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        try:
+            return self._file.read(num_bytes)
+        except StorageError as err:
+            self.error = err
+            return b""
+
+
 def _ratio(item: PackInput, options: PackOptions) -> float | None:
-    """Return encoded over stored size of one recording; None if it can't be read (packing will say why)."""
+    """Return encoded over stored size of one recording; None if it can't be read (packing will say why).
+
+    Raises:
+        StorageError: Its storage fails.
+    """
     try:
-        with placed(item.where), open_reader(item.location) as file, soundfile.SoundFile(file) as audio:
+        with placed(item.where), open_reader(item.location) as file:
+            reader = _Reader(file)
+            ratio = _measured(reader, item, options)
+            if reader.error is not None:
+                raise reader.error
+            return ratio
+    except NotFoundError:
+        return None
+
+
+def _measured(file: _Reader, item: PackInput, options: PackOptions) -> float | None:
+    try:
+        with soundfile.SoundFile(file) as audio:
             rate = options.sample_rate or audio.samplerate
             channels = options.channels or audio.channels
             changed = rate != audio.samplerate or channels != audio.channels
@@ -56,5 +92,5 @@ def _ratio(item: PackInput, options: PackOptions) -> float | None:
                 encoded = len(sink.getvalue())
             depth = 1.5 if audio.subtype == "PCM_24" else 1.0
             return float(scale * depth * encoded * audio.frames / max(1, excerpt) / max(1, size(item.location)))
-    except (RuntimeError, TypeError, NotFoundError):  # the first two are what soundfile raises on what is not audio
+    except (RuntimeError, TypeError):  # what soundfile raises on what is not audio
         return None

@@ -17,13 +17,12 @@ class Files:
     def __init__(self, root: Location) -> None:
         self.root = root
         self._listed: dict[str, int] | None = None
-        self._by_location: dict[str, int] = {}
+        self._prefix = str(root / "_")[:-1]
 
     def listed(self) -> Mapping[str, int]:
         """Return the bytes of every file below the root, by its path from there, sorted."""
         if self._listed is None:
             self._listed = {file.name: file.size for file in list_files(self.root)}
-            self._by_location = {str(self.root / name): size for name, size in self._listed.items()}
         return self._listed
 
     def example(self) -> tuple[str, int] | None:
@@ -32,7 +31,9 @@ class Files:
 
     def at(self, path: str) -> Location:
         """Return the location of a path from the root, an absolute path or a URL."""
-        return resolve(self.root, path)
+        if ":" in path or path.startswith("/"):
+            return resolve(self.root, path)
+        return self.root / path
 
     def size(self, location: Location) -> int | None:
         """Return the bytes of a file, or None where there is none.
@@ -42,7 +43,7 @@ class Files:
         """
         if not self.root.is_local and self.root.protocol not in HTTP:
             self.listed()
-        known = self._by_location.get(str(location))
+        known = None if self._listed is None else self._listed.get(str(location).removeprefix(self._prefix))
         if known is not None:
             return known
         try:

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shardkit.core.errors import InputError
+from shardkit.core.ontology import Ontology
 from shardkit.core.sizes import count
 from shardkit.pack.cells import cell_text, key_of_cell, labels_of_cell
 from shardkit.pack.columns import column_name
 from shardkit.pack.files import Files
 from shardkit.pack.importers import importer_of
-from shardkit.pack.importers.contract import File, Imported, Missing, Recording, Request
+from shardkit.pack.importers.contract import File, Missing, Recording, Request
 from shardkit.pack.importers.options import checked_options
 from shardkit.pack.inputs import (
     FOLDER_LABEL,
@@ -31,6 +32,7 @@ from shardkit.storage.store import exists, is_folder
 
 MISSING_NAME = "missing.jsonl"
 _SHOWN = 3  # names that a message repeats
+_NONE: Mapping[str, Member] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class Import:
     missing: list[Missing]
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    ontology: Ontology | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ def read_imported(source: Location, options: InputOptions, *, hops_s: Mapping[st
     importer = importer_of(kind)
     values = checked_options(importer, options.importer_options, kind=kind, storage=source.options)
     found = importer(Request(source=source, files=files, hops_s=hops_s), **values)
-    inputs, missing = _inputs(found, files, options, source)
+    recordings, found = list(found.recordings), replace(found, recordings=())
+    inputs, missing = _inputs(recordings, files, options, source)
     missing = [*found.missing, *missing]
     if not inputs:
         raise InputError(_nothing_there(source, files, missing))
@@ -101,6 +105,7 @@ def read_imported(source: Location, options: InputOptions, *, hops_s: Mapping[st
         missing=missing,
         labels=found.labels,
         notes=found.notes,
+        ontology=found.ontology,
     )
 
 
@@ -117,45 +122,72 @@ def _check_options(options: InputOptions) -> None:
 
 
 def _inputs(
-    found: Imported, files: Files, options: InputOptions, source: Location
+    recordings: list[Recording], files: Files, options: InputOptions, source: Location
 ) -> tuple[list[PackInput], list[Missing]]:
-    columns = dict.fromkeys(name for recording in found.recordings for name in recording.metadata)
+    """Return the inputs; ``recordings`` is empty afterwards, so that of millions not everything is held twice."""
+    columns = dict.fromkeys(name for recording in recordings for name in recording.metadata)
     label = None if options.label == FOLDER_LABEL and FOLDER_LABEL not in columns else options.label
     for column in (options.key_column, label, options.split_column):
         if column is not None:
             check_column(column, columns, source)
-    inputs, missing = [], []
-    for recording in found.recordings:
+    inputs, missing, shared = [], [], _Shared()
+    recordings.reverse()
+    while recordings:
+        recording = recordings.pop()
         lookup = _Lookup(files, recording.where)
         with placed(recording.where):
-            item = _input(recording, lookup, options)
+            item = _input(recording, lookup, options, shared)
         missing += lookup.missing
         if item is not None:
             inputs.append(item)
     return inputs, missing
 
 
-def _input(recording: Recording, lookup: _Lookup, options: InputOptions) -> PackInput | None:
+class _Shared:
+    """Equal values as one object: of millions of clips, most have the labels and the times that others have."""
+
+    def __init__(self) -> None:
+        self._tuples: dict[tuple[Any, ...] | None, tuple[Any, ...] | None] = {}
+        self._floats: dict[float, float] = {}
+        self._names: dict[str, str] = {}
+
+    def tuple(self, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        return self._tuples.setdefault(value, value)
+
+    def cell(self, value: Any) -> Any:
+        return self._floats.setdefault(value, value) if type(value) is float and value else value  # 0.0 equals -0.0
+
+    def column(self, name: str) -> str:
+        """Return the name under which a column is kept."""
+        known = self._names.get(name)
+        if known is None:
+            known = self._names[name] = column_name(_kept(name, name))
+        return known
+
+
+def _input(recording: Recording, lookup: _Lookup, options: InputOptions, shared: _Shared) -> PackInput | None:
     primary = lookup.find(recording.file)
     others = {name: lookup.find(file) for name, file in recording.members.items()}
     if primary is None or None in others.values():
         return None
     path, member, size = primary
     members = {name: (other[1], other[2]) for name, other in others.items() if other is not None}
-    metadata = {column_name(name): _kept(name, value) for name, value in recording.metadata.items()}
+    metadata = {PATH_COLUMN: path}
+    for name, value in recording.metadata.items():
+        metadata[shared.column(name)] = shared.cell(_kept(name, value))
     return PackInput(
         key=_key(recording, path, lookup.files.root, options.key_column),
         location=file_of(member),
         path=path,
         size=size + sum(num_bytes for _, num_bytes in members.values()),
         where=recording.where,
-        labels=_labels(recording, member, options),
+        labels=shared.tuple(_labels(recording, member, options)) or (),
         intervals=recording.intervals,
-        metadata={PATH_COLUMN: path} | metadata,
-        members={name: other for name, (other, _) in members.items()},
+        metadata=metadata,
+        members={name: other for name, (other, _) in members.items()} if members else _NONE,
         split=None if options.split_column is None else _of(recording, options.split_column, cell_text),
         cut_intervals=recording.cut_intervals,
-        duration_s=recording.duration_s,
+        duration_s=shared.tuple(recording.duration_s),
     )
 
 
@@ -181,7 +213,7 @@ def _of(recording: Recording, column: str, read: Callable[[Any, str], str]) -> s
 
 
 def _kept(name: str, value: Any) -> Any:
-    fault = value_fault(name) or value_fault(value)
+    fault = value_fault(value)
     if fault is not None:
         raise InputError(f"{name!r} {fault}")
     return value

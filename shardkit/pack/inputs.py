@@ -18,7 +18,7 @@ from shardkit.pack.files import Files
 from shardkit.pack.manifests import Row, Table, is_manifest, read_manifest
 from shardkit.pack.members import Member
 from shardkit.pack.places import placed
-from shardkit.storage.location import Location
+from shardkit.storage.location import Location, locate
 from shardkit.storage.store import exists, is_folder, list_files, list_irregular
 
 AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc")
@@ -75,6 +75,7 @@ class InputOptions:
         split_column: Column with the name of each sample's split.
         importer: A known layout, or ``package.module:function``; None: a folder or a manifest.
         importer_options: Values of the importer's own options, as text.
+        ontology: The ``ontology.json`` that says how labels are related; None: what the importer knows, if anything.
     """
 
     root: Location | None = None
@@ -87,6 +88,7 @@ class InputOptions:
     split_column: str | None = None
     importer: str | None = None
     importer_options: Mapping[str, str] = field(default_factory=dict)
+    ontology: Location | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would be passed over."""
@@ -94,6 +96,13 @@ class InputOptions:
             raise InputError("a label separator needs characters, and a column of labels to split; see --label")
         if self.importer_options and not self.importer:
             raise InputError("options of an importer are given, and no importer; name it with --from KIND")
+
+    def recorded(self) -> dict[str, object]:
+        """Return what the manifest keeps beside the packing options: the importer, its options, no credentials."""
+        if self.importer is None:
+            return {}
+        options = {name: str(locate(text)) if "://" in text else text for name, text in self.importer_options.items()}
+        return {"from": self.importer, "from_options": options}
 
 
 class Found(NamedTuple):
@@ -139,13 +148,14 @@ def _from_folder(folder: Location, options: InputOptions) -> Found:
             unpacked.append(Unpacked(path=printable(path), where=str(folder), reason=reason))
             continue
         parent = path.rpartition("/")[0].rpartition("/")[2] or folder.name
+        location = folder / path
         inputs.append(
             PackInput(
                 key=key_of_path(path),
-                location=folder / path,
+                location=location,
                 path=path,
                 size=num_bytes,
-                where=str(folder / path),
+                where=str(location),  # the same text, kept once
                 labels=(parent,) if options.label else (),
                 metadata={"path": path},
             )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ def _read_table(location: Location, *, delimiter: str) -> Table:
             f"{delimiter!r} here; {ending}"
         )
     if len(set(header)) != len(header):
-        twice = sorted({name for name in header if header.count(name) > 1})
+        twice = sorted(name for name, times in Counter(header).items() if times > 1)
         raise InputError(f"{location}: the header names {', '.join(map(repr, twice))} twice; rename one of them")
     places, lines = [], []
     for number, cells in records:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from shardkit.audio.options import MAX_DECODED_BYTES
 from shardkit.core.errors import InputError
 from shardkit.core.sizes import parse_size
 
@@ -23,6 +24,7 @@ class PackOptions:
         bit_depth: Quantise to 16 or 24 bits on purpose; None never does.
         flac_level: 0 (fast) to 8 (small).
         loudness: Measure loudness, which salient crops and queries by it need; without, packing takes a quarter less.
+        max_decoded_bytes: Most that a recording may decode to, at 4 bytes a sample; beyond, it can't be packed.
         shard_bytes: Aim for the size of a tar.
         splits: Name to fraction; empty puts everything into one split, ``train``, or where a column says.
         split_by: Column whose values are never spread over two splits.
@@ -39,6 +41,7 @@ class PackOptions:
     bit_depth: Literal[16, 24] | None = None
     flac_level: int = 5
     loudness: bool = True
+    max_decoded_bytes: int = MAX_DECODED_BYTES
     shard_bytes: int = 256_000_000
     splits: Mapping[str, float] = field(default_factory=dict)
     split_by: str | None = None

@@ -4,12 +4,13 @@ Each column keeps its own type, but for encodings that are no types of values (d
 for nanoseconds: Python's dates, as which metadata is read, end at the microsecond.
 """
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardkit.core.errors import InputError
+from shardkit.format.parquet import read_parquet
 from shardkit.storage.location import Location
 from shardkit.storage.store import read_bytes
 
@@ -24,12 +25,12 @@ def read_columns(location: Location) -> tuple[dict[str, list[Any]], dict[str, pa
         InputError: Not a Parquet file, two columns of one name, or a value that can't be kept; the message names it.
     """
     try:
-        table = pq.ParquetFile(pa.BufferReader(read_bytes(location))).read(use_threads=False)  # see format/index.py
-    except (pa.ArrowException, OSError) as err:
+        table = read_parquet(read_bytes(location))
+    except (pa.ArrowException, OSError, ValueError) as err:  # ValueError: names of columns that are not UTF-8
         raise InputError(f"{location}: not a Parquet file: {err}") from err
     names = table.column_names
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise InputError(f"{location}: two columns are called {name!r}; rename one of them")
     values, types = {}, {}
     for name in names:

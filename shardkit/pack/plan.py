@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
 from shardkit.core.random import hash64, key_of, uniform
@@ -30,9 +31,19 @@ class ShardPlan:
     stem: str
     inputs: tuple[PackInput, ...]
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the inputs' files."""
+        return sum(item.size for item in self.inputs)
+
 
 def plan_shards(
-    inputs: Sequence[PackInput], options: PackOptions, *, bytes_ratio: Mapping[str, float]
+    inputs: Sequence[PackInput],
+    options: PackOptions,
+    *,
+    bytes_ratio: Mapping[str, float],
+    first_numbers: Mapping[str, int] | None = None,
+    split_of: Mapping[str, str] | None = None,
 ) -> list[ShardPlan]:
     """Return the shards to write.
 
@@ -40,20 +51,27 @@ def plan_shards(
         inputs: All samples; their keys are unique.
         options: Size, order and splits.
         bytes_ratio: Encoded bytes for each byte of input, by lower-case extension.
+        first_numbers: Number of the first shard of each split, where not 0.
+        split_of: Where inputs are appended: the splits of the groups that are there.
 
     Raises:
         InputError: A split would be empty, or a split column holds a name that can't be a folder.
     """
-    plans = []
-    for split, members in _by_split(inputs, options).items():
+    plans: list[ShardPlan] = []
+    if not inputs:
+        return plans
+    for split, members in _by_split(inputs, options, split_of).items():
         ordered = _in_order(members, options)
         estimates = [_PER_SAMPLE_BYTES + item.size * bytes_ratio.get(_extension(item), 1.0) for item in ordered]
-        for number, shard in enumerate(_cut(ordered, estimates, options.shard_bytes)):
+        first = (first_numbers or {}).get(split, 0)
+        for number, shard in enumerate(_cut(ordered, estimates, options.shard_bytes), first):
             plans.append(ShardPlan(split, f"{split}/{number:06d}", shard))
     return plans
 
 
-def _by_split(inputs: Sequence[PackInput], options: PackOptions) -> dict[str, list[PackInput]]:
+def _by_split(
+    inputs: Sequence[PackInput], options: PackOptions, known: Mapping[str, str] | None
+) -> dict[str, list[PackInput]]:
     if any(item.split is not None for item in inputs):
         splits: dict[str, list[PackInput]] = {}
         for item in inputs:
@@ -63,11 +81,11 @@ def _by_split(inputs: Sequence[PackInput], options: PackOptions) -> dict[str, li
     if not options.splits:
         return {DEFAULT_SPLIT: list(inputs)}
     groups = [_group(item, options.split_by) for item in inputs]
-    split_of = split_groups(set(groups), options)
+    split_of = split_groups(set(groups), options) if known is None else {**_by_hash(set(groups), options), **known}
     splits = {name: [] for name in options.splits}
     for item, group in zip(inputs, groups, strict=True):
         splits[split_of[group]].append(item)
-    return splits
+    return {name: members for name, members in splits.items() if members}
 
 
 def split_groups(groups: Collection[str], options: PackOptions) -> dict[str, str]:
@@ -82,18 +100,34 @@ def split_groups(groups: Collection[str], options: PackOptions) -> dict[str, str
     kind = f"values of {options.split_by!r}" if options.split_by else "samples"
     if len(groups) < len(options.splits):
         raise InputError(f"{len(groups)} {kind} can't fill {len(options.splits)} splits; ask for fewer splits")
-    points = {group: float(uniform(options.seed, _ORIGIN, f"split of {group}")[0]) for group in sorted(groups)}
-    bounds = np.cumsum([0.0, *options.splits.values()])
-    bounds[-1] = 1.0  # the fractions may fall short of it by rounding
-    names = list(options.splits)
-    split_of = {group: names[int(np.searchsorted(bounds, point, side="right")) - 1] for group, point in points.items()}
-    for index, name in enumerate(names):
+    split_of = _by_hash(groups, options)
+    points, bounds = _points(groups, options), _bounds(options)
+    for index, name in enumerate(options.splits):
         if name not in split_of.values():
             sizes = Counter(split_of.values())
             spare = [group for group in points if sizes[split_of[group]] > 1]
             low, high = bounds[index], bounds[index + 1]
             split_of[min(spare, key=lambda group: max(low - points[group], points[group] - high))] = name
     return split_of
+
+
+def _by_hash(groups: Collection[str], options: PackOptions) -> dict[str, str]:
+    """Return the split in whose fraction each group's hash falls."""
+    names, bounds = list(options.splits), _bounds(options)
+    return {
+        group: names[int(np.searchsorted(bounds, point, side="right")) - 1]
+        for group, point in _points(groups, options).items()
+    }
+
+
+def _points(groups: Collection[str], options: PackOptions) -> dict[str, float]:
+    return {group: float(uniform(options.seed, _ORIGIN, f"split of {group}")[0]) for group in sorted(groups)}
+
+
+def _bounds(options: PackOptions) -> NDArray[np.float64]:
+    bounds = np.cumsum([0.0, *options.splits.values()])
+    bounds[-1] = 1.0  # the fractions may fall short of it by rounding
+    return bounds
 
 
 def _group(item: PackInput, column: str | None) -> str:

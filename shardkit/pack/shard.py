@@ -1,11 +1,9 @@
 """The work of one process: write one shard and its index."""
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -18,28 +16,34 @@ from shardkit.core.errors import (
     InputError,
     NotFoundError,
     ShardkitError,
-    StorageError,
 )
 from shardkit.format.hashing import FileHash, file_hash
 from shardkit.format.index import IndexRow, dump_index
 from shardkit.format.manifest import ShardInfo
 from shardkit.format.tar import TarWriter
 from shardkit.pack.ahead import in_order
+from shardkit.pack.draft import PlannedShard
 from shardkit.pack.engine import Progress, Report
 from shardkit.pack.inputs import PackInput, Unpacked
+from shardkit.pack.mark import check_mark
 from shardkit.pack.options import OnError
+from shardkit.pack.partial import partial_folder
 from shardkit.pack.plan import ShardPlan
+from shardkit.pack.records import ShardOutcome, done_shard, remove_record, write_record
 from shardkit.pack.sample import Prepared, prepare, write_sample
 from shardkit.storage.location import Location
 from shardkit.storage.store import publish, write_bytes
 
-PARTIAL_PREFIX = ".shardkit-partial-"
 WRITE_BYTES = 1 << 18  # short files are gathered up to this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
-    """All that a process needs to write one shard."""
+    """All that a process needs to write one shard.
+
+    ``packing`` is the hash of the plan that the output is marked by, and ``shard`` what that plan says of this one.
+    Without them nothing is noted of the shard, and nothing looked up.
+    """
 
     plan: ShardPlan
     output: Location
@@ -48,22 +52,8 @@ class ShardJob:
     hops_s: Mapping[str, float]
     on_error: OnError
     threads: int = 1
-
-
-@dataclass(slots=True, kw_only=True)
-class ShardOutcome:
-    """What became of a shard's inputs; ``info`` is None when none of them could be packed.
-
-    ``left_out`` has the intervals of packed samples that lie behind the recording.
-    """
-
-    info: ShardInfo | None = None
-    unpacked: list[Unpacked] = field(default_factory=list)
-    extensions: dict[str, set[str]] = field(default_factory=dict)
-    num_clipped: int = 0
-    clipped_inputs: int = 0
-    intervals_cut: int = 0
-    left_out: list[Unpacked] = field(default_factory=list)
+    packing: str | None = None
+    shard: PlannedShard | None = None
 
 
 class HashedFile:
@@ -82,13 +72,38 @@ class HashedFile:
 def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
     """Write the tar and the index of a shard; each appears under its name only when whole.
 
+    A shard that another process has finished meanwhile is left as it is; one that is finished here gets a record.
+
     Args:
         job: What to write and where.
         report: Called once for each input, packed or not.
 
     Raises:
         ShardkitError: An input can't be packed and ``on_error`` is ``fail``, or the output can't be written.
+        InputError: The output is not being packed by this plan any more.
     """
+    if job.packing is None or job.shard is None:
+        return _write_shard(job, report)
+    outcome = done_shard(job.output, job.shard, complete=job.on_error == "fail")
+    if outcome is not None:
+        report(done_progress(job.shard, outcome))
+        return outcome
+    outcome = _write_shard(job, report)
+    write_record(job.output, job.shard, outcome)
+    try:
+        check_mark(job.output, job.packing)
+    except InputError:  # whoever committed may have looked for records before there was this one
+        remove_record(job.output, job.shard)
+        raise
+    return outcome
+
+
+def done_progress(shard: PlannedShard, outcome: ShardOutcome) -> Progress:
+    """Return the progress that a shard is which was done before: no bytes, since none were packed."""
+    return Progress(outcome.info.duration_s if outcome.info else 0.0, 0, shard.inputs)
+
+
+def _write_shard(job: ShardJob, report: Report) -> ShardOutcome:
     outcome = ShardOutcome()
     rows: list[IndexRow] = []
     duration_s = 0.0
@@ -109,29 +124,12 @@ def write_shard(job: ShardJob, report: Report) -> ShardOutcome:
                 _note_sample(outcome, item, row, prepared)
                 report(Progress(prepared.duration_s, item.size))
             tar.close()
+        if job.packing is not None:
+            check_mark(job.output, job.packing)
         if rows:
             publish(path, job.output / f"{job.plan.stem}.tar")
-            outcome.info = _write_index(job, rows, tar.position, sink.hash.text(), duration_s)
+            _write_index(job, outcome, rows, tar.position, sink.hash.text(), duration_s)
     return outcome
-
-
-@contextmanager
-def partial_folder(output: Location) -> Iterator[Path]:
-    """A folder for what is not whole yet, beside the output or, for remote ones, where temporary files go.
-
-    Inputs and the output have errors of their own; what is left to fail in here is the disk under this folder.
-    """
-    try:
-        place = output.local_path if output.is_local else None
-        with tempfile.TemporaryDirectory(prefix=PARTIAL_PREFIX, dir=place) as folder:
-            yield Path(folder)
-    except ShardkitError:
-        raise
-    except OSError as err:
-        where, advice = str(output), "free some space"
-        if not output.is_local:
-            where, advice = tempfile.gettempdir(), "free some space or set TMPDIR to a larger disk"
-        raise StorageError(f"{where}: can't write a shard: {err.strerror or err}; {advice}") from err
 
 
 def _prepare(run: Sequence[PackInput], job: ShardJob) -> list[Prepared | ShardkitError]:
@@ -148,10 +146,13 @@ def _unpacked(item: PackInput, err: ShardkitError, on_error: OnError) -> Unpacke
     return Unpacked(path=item.path, where=item.where, reason=str(err))
 
 
-def _write_index(job: ShardJob, rows: list[IndexRow], tar_bytes: int, tar_hash: str, duration_s: float) -> ShardInfo:
+def _write_index(
+    job: ShardJob, outcome: ShardOutcome, rows: list[IndexRow], tar_bytes: int, tar_hash: str, duration_s: float
+) -> None:
     index = dump_index(rows, job.schema, note={"tar": f"{job.plan.stem}.tar", "bytes": tar_bytes, "hash": tar_hash})
     write_bytes(job.output / f"{job.plan.stem}.parquet", index)
-    return ShardInfo(
+    outcome.index_bytes = len(index)
+    outcome.info = ShardInfo(
         split=job.plan.split,
         path=f"{job.plan.stem}.tar",
         bytes=tar_bytes,

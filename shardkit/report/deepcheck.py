@@ -48,7 +48,7 @@ def content_problems(
             yield from _json_problems(json.loads(data), labels)
         elif kind == "text":
             data.decode()
-    except ValueError as err:  # what all decoders raise on damage, ours and the standard library's
+    except (ValueError, RecursionError) as err:  # what all decoders raise on damage, ours and the standard library's
         yield str(err)
 
 

@@ -3,12 +3,14 @@
     FOLDER/KEY.EXTENSION      each member of each sample
     FOLDER/manifest.jsonl     one line a sample; written last, so a folder without it is not whole. It is
                               manifest.parquet where a column has a type that JSON lacks: dates, bytes, float32 …
+    FOLDER/ontology.json      how labels are related, where the dataset says so
 
 Keys come from a dataset that somebody else may have made, and are used as paths here: one that leads out of the
 folder is refused before anything is written.
 """
 
 import errno
+import json
 import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ from pathlib import Path
 from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count, format_size
 from shardkit.report.clip import write_audio
-from shardkit.report.layout import MANIFEST_NAME, Layout, check_names, members_of
+from shardkit.report.layout import MANIFEST_NAME, ONTOLOGY_NAME, Layout, check_names, members_of
 from shardkit.stream.fetch import read_member
 from shardkit.stream.view import View
 
@@ -96,6 +98,11 @@ def export(
                 done += written
                 progress(done, total)
     layout = Layout(catalog, rows, members)
+    ontology = catalog.ontology
+    further: tuple[str, ...] = ()
+    if ontology is not None:
+        _write(folder / ONTOLOGY_NAME, (json.dumps(ontology.dump(), indent=1, ensure_ascii=False) + "\n").encode())
+        further = ("--ontology", str(folder / ONTOLOGY_NAME))
     _write(folder / layout.name, layout.manifest())
     return ExportSummary(
         folder=folder,
@@ -103,7 +110,7 @@ def export(
         samples=len(rows),
         files=len(members),
         bytes=done,
-        pack_options=layout.pack_options(),
+        pack_options=(*layout.pack_options(), *further),
     )
 
 

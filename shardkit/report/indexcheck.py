@@ -9,7 +9,7 @@ from shardkit.core.errors import FormatError, NotFoundError, StorageError
 from shardkit.format.hashing import file_hash
 from shardkit.format.index import load_index, setups_of
 from shardkit.format.manifest import Manifest, ShardInfo
-from shardkit.report.problems import REINDEX, Problem
+from shardkit.report.problems import REINDEX, Kind, Problem
 from shardkit.report.rowcheck import duration_problems, row_problems, schema_problems
 from shardkit.storage.location import Location
 from shardkit.storage.store import is_folder, read_bytes
@@ -28,32 +28,35 @@ def check_index(shard: ShardInfo, dataset: Location, manifest: Manifest) -> Inde
     """Return what is wrong with an index, and its rows."""
     found = IndexCheck()
 
-    def add(what: str, advice: str = REINDEX) -> IndexCheck:
-        found.problems.append(Problem(shard=shard.path, what=what, advice=advice))
+    def add(kind: Kind, what: str) -> IndexCheck:
+        found.problems.append(Problem(kind=kind, shard=shard.path, what=what, advice=REINDEX))
         return found
 
     try:
         data = read_bytes(dataset / shard.index)
     except NotFoundError:
-        return add(f"there is no index {shard.index}")
+        return add("index-missing", f"there is no index {shard.index}")
     except StorageError:
         if not is_folder(dataset / shard.index):
             raise
-        return add(f"index {shard.index} is a folder, not a file")
+        return add("index-missing", f"index {shard.index} is a folder, not a file")
     if file_hash(data) != shard.index_hash:
         twins = [other.index for other in manifest.shards if other.index_hash == file_hash(data)]
         if twins:
-            return add(f"index {shard.index} holds the bytes of {twins[0]}")
-        add(f"index {shard.index} has the hash {file_hash(data)}, the manifest says {shard.index_hash}")
+            return add("index-hash", f"index {shard.index} holds the bytes of {twins[0]}")
+        add("index-hash", f"index {shard.index} has the hash {file_hash(data)}, the manifest says {shard.index_hash}")
     try:
         table, note = load_index(data, where=shard.index)
         setups = setups_of(note, where=shard.index)
         table.validate(full=True)  # text that is not UTF-8, lists that reach beyond their values
     except (FormatError, pa.ArrowInvalid) as err:
-        return add(f"index {str(err).partition('; ')[0]}")
+        return add("index-unreadable", f"index {str(err).partition('; ')[0]}")
     for name, said in (("bytes", shard.bytes), ("hash", shard.hash)):
         if note.get(name) != said:
-            add(f"index {shard.index} is of a tar whose {name} is {note.get(name)}, the manifest says {said}")
+            add(
+                "index-of-another-tar",
+                f"index {shard.index} is of a tar whose {name} is {note.get(name)}, the manifest says {said}",
+            )
     schema = list(schema_problems(table, manifest, shard))
     found.problems += schema
     if not schema:

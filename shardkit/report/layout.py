@@ -3,8 +3,11 @@
 import io
 import json
 import math
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -20,8 +23,12 @@ from shardkit.stream.catalog import Catalog
 
 MANIFEST_NAME = "manifest.jsonl"
 TYPED_MANIFEST_NAME = "manifest.parquet"
+ONTOLOGY_NAME = "ontology.json"
 MAX_NAME_BYTES = 255  # of a file's name, on the file systems of Linux; macOS and Windows count characters
 _AT_ONCE = 256
+_MAX_PATH_CHARS = 4096  # Linux's PATH_MAX, in bytes
+# Devices under any extension, drives and streams, other separators and signs that no name has there.
+_WINDOWS_RESERVED = re.compile(r'(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[\\:*?"<>|\x00-\x1f].*', re.DOTALL)
 _INTERVAL = pa.struct([("name", pa.string()), ("start_s", pa.float64()), ("stop_s", pa.float64())])
 _JSON_TYPES = (pa.string(), pa.bool_(), pa.int64(), pa.float64())
 
@@ -55,6 +62,7 @@ def members_of(catalog: Catalog, row: int) -> Iterator[Member]:
 def check_names(catalog: Catalog, members: Sequence[Member]) -> None:
     """Raise if two members are one file, or one is a folder of the other."""
     seen: set[str] = {MANIFEST_NAME, TYPED_MANIFEST_NAME}
+    seen |= set() if catalog.ontology is None else {ONTOLOGY_NAME}
     for member in members:
         if member.name in seen:
             where = catalog.place(member.field, member.row)
@@ -113,8 +121,9 @@ class Layout:
     def _lines(self) -> Iterator[str]:
         records = self._records()
         for start in range(0, len(self._rows), _AT_ONCE):
-            for values in self._user.slice(start, _AT_ONCE).to_pylist():
-                line = next(records)
+            part = self._user.slice(start, _AT_ONCE).to_pylist() if self._columns else repeat({})
+            # Arrow takes a table without columns for one of any number of rows.
+            for line, values in zip(islice(records, _AT_ONCE), part, strict=False):
                 line["intervals"] = [list(interval.values()) for interval in line["intervals"]]
                 line |= {column: _finite(values[name]) for name, column in self._columns.items()}
                 yield json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
@@ -157,7 +166,7 @@ class Layout:
         return found | {column: names.get(name) for name, column in self._fields.items()}
 
 
-def _file_name(key: str, extension: str) -> str | None:
+def _file_name(key: str, extension: str, *, windows: bool = os.name == "nt") -> str | None:
     """Return the file of a member, or None for one that would lie outside the folder.
 
     It is KEY.EXTENSION, without a ``./`` that tar put in front, and with names that file systems find too long cut.
@@ -166,9 +175,13 @@ def _file_name(key: str, extension: str) -> str | None:
     ('win/a.vocals.flac', None)
     >>> len(_file_name("a" * 300, "flac"))
     255
+    >>> [_file_name(key, "wav", windows=True) for key in ("con", "a/nul", "c:x", "a?b", "fine")]
+    [None, None, None, None, 'fine.wav']
     """
     name = f"{key}.{extension}"
-    if name.startswith("/") or "\0" in name or ".." in name.split("/"):
+    if name.startswith("/") or "\0" in name or ".." in name.split("/") or len(name) > _MAX_PATH_CHARS:
+        return None
+    if windows and any(_WINDOWS_RESERVED.fullmatch(part) or part[-1:] in (" ", ".") for part in _parts(name)):
         return None
     *folders, last = _parts(name)
     stem, dot, ending = last.partition(f".{extension}") if last.endswith(f".{extension}") else (last, "", "")

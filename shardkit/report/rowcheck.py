@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import PRIMARY, PRIMARY_COLUMNS, index_schema
 from shardkit.format.manifest import FeaturesInfo, Manifest, ShardInfo
 from shardkit.format.tar import split_name
-from shardkit.report.problems import REFEATURIZE, REINDEX, REMANIFEST, Problem
+from shardkit.report.problems import REFEATURIZE, REINDEX, REMANIFEST, Kind, Problem
 
 _MAP_VALUE = re.compile(r" \('.*?'\)(?=>)")
 _ROUNDING_S = 1e-5  # shards' seconds are rounded to 1e-6 and added up in whatever order
@@ -50,7 +51,7 @@ def manifest_problems(manifest: Manifest) -> Iterator[Problem]:
         "index": [shard.index for shard in manifest.shards],
         "label": manifest.labels,
     }.items():
-        for name in sorted({name for name in listed if listed.count(name) > 1}):
+        for name in sorted(name for name, times in Counter(listed).items() if times > 1):
             yield _manifest(f"{what} {name!r} is listed twice")
 
 
@@ -60,9 +61,13 @@ def schema_problems(table: pa.Table, manifest: Manifest, shard: ShardInfo) -> It
     types = {field.name: field.type for field in expected if field.name != "fields"}
     texts = {name: str(kind) for name, kind in types.items()} | dict(manifest.columns)
     for name, text in texts.items():
-        found = str(table.schema.field(name).type) if name in table.column_names else "missing"
+        times = table.column_names.count(name)
+        found = str(table.schema.field(name).type) if times == 1 else "there twice" if times else "missing"
         if _spelling(found) != _spelling(text):
             yield _index(shard, f"column {name!r} is {found}, {text} expected")
+    if table.column_names.count("fields") != 1:
+        yield _index(shard, "column 'fields' is there twice")
+        return
     struct = table.schema.field("fields").type
     if not pa.types.is_struct(struct):
         yield _index(shard, f"column 'fields' is {struct}, a struct expected")
@@ -101,7 +106,9 @@ def row_problems(
     advice = REINDEX if manifest.has_audio else REFEATURIZE
 
     def problem(what: str, member: str | None = None, offset: int | None = None) -> Problem:
-        return Problem(shard=shard.path, key=key, member=member, offset=offset, what=what, advice=advice)
+        return Problem(
+            kind="index-row", shard=shard.path, key=key, member=member, offset=offset, what=what, advice=advice
+        )
 
     if key is None:
         yield problem("a row has no key")
@@ -136,11 +143,12 @@ def row_problems(
 def duration_problems(rows: Sequence[Mapping[str, Any]], shard: ShardInfo) -> Iterator[Problem]:
     """Yield a problem if the rows don't add up to what the manifest says of the shard."""
     if len(rows) != shard.samples:
-        yield _index(shard, f"{len(rows):,} rows, the manifest says {shard.samples:,}")
+        yield _index(shard, f"{len(rows):,} rows, the manifest says {shard.samples:,}", kind="index-row")
         return
     total = math.fsum(row["duration_s"] or 0.0 for row in rows)
     if not abs(total - shard.duration_s) <= _ROUNDING_S:
-        yield _index(shard, f"its rows add up to {total:.6f} s of audio, the manifest says {shard.duration_s:.6f} s")
+        what = f"its rows add up to {total:.6f} s of audio, the manifest says {shard.duration_s:.6f} s"
+        yield _index(shard, what, kind="index-row")
 
 
 def _primary(row: Mapping[str, Any], audio: Mapping[str, Any] | None) -> Iterator[str]:
@@ -253,9 +261,9 @@ def _points(table: PointTable, facts: AudioFacts, size: int, setups: Collection[
         yield f"its seek table needs the decoder setup {table.setup:016x}, which the index lacks"
 
 
-def _index(shard: ShardInfo, what: str) -> Problem:
-    return Problem(shard=shard.path, what=f"index {shard.index}: {what}", advice=REINDEX)
+def _index(shard: ShardInfo, what: str, *, kind: Kind = "index-columns") -> Problem:
+    return Problem(kind=kind, shard=shard.path, what=f"index {shard.index}: {what}", advice=REINDEX)
 
 
 def _manifest(what: str) -> Problem:
-    return Problem(shard=None, what=what, advice=REMANIFEST)
+    return Problem(kind="manifest-contradiction", shard=None, what=what, advice=REMANIFEST)

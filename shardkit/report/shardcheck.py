@@ -13,7 +13,7 @@ from shardkit.pack.fields import JSON_FIELD
 from shardkit.report.deepcheck import content_problems
 from shardkit.report.indexcheck import check_index
 from shardkit.report.onepass import OnePass, Span
-from shardkit.report.problems import REINDEX, REMANIFEST, RESTORE, Problem
+from shardkit.report.problems import REINDEX, REMANIFEST, RESTORE, Kind, Problem
 from shardkit.storage.location import Location
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import is_folder, size
@@ -46,6 +46,7 @@ class ShardCheck:
     keys: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     members: int = 0
     bytes: int = 0
+    hash: str | None = None  # of the tar as it was found; None: it could not be read to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +86,13 @@ class _Checker:
             tar = resolve(self._options.dataset, self._shard.path)
             num_bytes = size(tar)
         except InputError as err:
-            self._add(f"its path can't be one: {err}", REMANIFEST)
+            self._add("tar-missing", f"its path can't be one: {err}", REMANIFEST)
         except NotFoundError:
-            self._add("there is no such tar", RESTORE)
+            self._add("tar-missing", "there is no such tar", RESTORE)
         except StorageError:
             if not is_folder(tar):
                 raise
-            self._add("it is a folder, not a tar", RESTORE)
+            self._add("tar-missing", "it is a folder, not a tar", RESTORE)
         else:
             self._entries = [] if index.rows is None else self._listed(index.rows, tar)
             self._check_tar(tar, num_bytes, rows_known=index.rows is not None)
@@ -113,7 +114,7 @@ class _Checker:
     def _check_tar(self, tar: Location, num_bytes: int, *, rows_known: bool) -> None:
         shard, before = self._shard, len(self._found.problems)
         if num_bytes != shard.bytes:
-            self._add(f"it has {num_bytes:,} bytes, the manifest says {shard.bytes:,}", RESTORE)
+            self._add("tar-size", f"it has {num_bytes:,} bytes, the manifest says {shard.bytes:,}", RESTORE)
         reading = OnePass(
             tar,
             num_bytes,
@@ -126,15 +127,17 @@ class _Checker:
             self._check_structure(reading, tar, rows_known=rows_known)
             found_hash = reading.finish()
         except CorruptDataError as err:
-            self._add(f"it became shorter while it was read: {err}", RESTORE)
+            self._add("tar-size", f"it became shorter while it was read: {err}", RESTORE)
             return
-        self._found.bytes = num_bytes
+        self._found.bytes, self._found.hash = num_bytes, found_hash
         twins = [other.path for other in self._options.manifest.shards if other.hash == found_hash and other != shard]
         if found_hash != shard.hash and twins:
             del self._found.problems[before:]  # each of its members would be another problem
-            self._add(f"it holds the bytes of {twins[0]}", "give each tar its own name again, or copy it anew")
+            self._add(
+                "tar-swapped", f"it holds the bytes of {twins[0]}", "give each tar its own name again, or copy it anew"
+            )
         elif found_hash != shard.hash:
-            self._add(f"its hash is {found_hash}, the manifest says {shard.hash}", RESTORE)
+            self._add("tar-hash", f"its hash is {found_hash}, the manifest says {shard.hash}", RESTORE)
 
     def _spans(self, num_bytes: int) -> list[Span]:
         """Return the bytes of each member, those left out that can't be members."""
@@ -142,9 +145,16 @@ class _Checker:
         for number, entry in enumerate(self._entries):
             start, stop = entry.facts["offset"], entry.facts["offset"] + entry.facts["size"]
             if stop > num_bytes:
-                self._add_member(entry, f"should end at byte {stop:,}, the tar has {num_bytes:,}", RESTORE)
+                self._add_member(
+                    "member-missing", entry, f"should end at byte {stop:,}, the tar has {num_bytes:,}", RESTORE
+                )
             elif start < end or stop < start:
-                self._add_member(entry, f"the index gives it bytes {start:,} to {stop:,}, which are another's", REINDEX)
+                self._add_member(
+                    "member-place",
+                    entry,
+                    f"the index gives it bytes {start:,} to {stop:,}, which are another's",
+                    REINDEX,
+                )
             else:
                 spans.append(Span(number, start, stop))
                 end = stop
@@ -154,13 +164,13 @@ class _Checker:
         entry = self._entries[span.number]
         self._found.members += 1
         if digest != entry.facts["xxh3"]:
-            self._add_member(entry, "its bytes differ from those that were packed (xxh3)", RESTORE)
+            self._add_member("member-hash", entry, "its bytes differ from those that were packed (xxh3)", RESTORE)
         elif data is not None:
             manifest = self._options.manifest
             ours = entry.field == JSON_FIELD and not manifest.options.get("adopted") and manifest.has_audio
             kind = manifest.fields[entry.field].kind
             for what in content_problems(kind, entry.facts, data, labels=entry.labels if ours else None):
-                self._add_member(entry, what, "pack the recording again, or leave the sample out")
+                self._add_member("member-content", entry, what, "pack the recording again, or leave the sample out")
 
     def _check_structure(self, reading: OnePass, tar: Location, *, rows_known: bool) -> None:
         """Compare the members that the tar lists with those that the index lists."""
@@ -174,22 +184,23 @@ class _Checker:
             raise
         except ValueError as err:  # FormatError, and what tarfile makes of sizes and names that are damaged
             broken = True
-            self._add(str(err).removeprefix(f"{tar}: "), RESTORE, offset=reached)
+            self._add("tar-structure", str(err).removeprefix(f"{tar}: "), RESTORE, offset=reached)
         if not rows_known:
             return
         behind = [entry for entry in self._entries if entry.facts["offset"] >= reached]
         if behind and not broken:
             self._add_member(
+                "tar-structure",
                 behind[0],
                 f"tar readers take byte {reached:,} for the end of the archive and don't see the {len(behind)} members "
                 "that the index has after it: the header there is damaged",
                 RESTORE,
             )
         for what in self._misplaced(listed, reached):
-            self._add_member(*what)
+            self._add_member("member-place", *what)
         self._found.problems += self._unknown(listed, tar)
         for what in self._apart(listed):
-            self._add_member(*what)
+            self._add_member("member-apart", *what)
 
     def _apart(self, listed: Mapping[int, TarMember]) -> Iterator[tuple[_Entry, str, str]]:
         """Yield members that lie behind another sample's: WebDataset readers make a sample of their own of them."""
@@ -231,15 +242,22 @@ class _Checker:
                 key, extension = name or (None, None)
                 what = f"the tar has a member {member.name!r} that the index doesn't know"
                 yield Problem(
-                    shard=self._shard.path, key=key, member=extension, offset=offset, what=what, advice=REINDEX
+                    kind="member-unknown",
+                    shard=self._shard.path,
+                    key=key,
+                    member=extension,
+                    offset=offset,
+                    what=what,
+                    advice=REINDEX,
                 )
 
-    def _add(self, what: str, advice: str, *, offset: int | None = None) -> None:
-        self._found.problems.append(Problem(shard=self._shard.path, offset=offset, what=what, advice=advice))
+    def _add(self, kind: Kind, what: str, advice: str, *, offset: int | None = None) -> None:
+        self._found.problems.append(Problem(kind=kind, shard=self._shard.path, offset=offset, what=what, advice=advice))
 
-    def _add_member(self, entry: _Entry, what: str, advice: str) -> None:
+    def _add_member(self, kind: Kind, entry: _Entry, what: str, advice: str) -> None:
         self._found.problems.append(
             Problem(
+                kind=kind,
                 shard=self._shard.path,
                 key=entry.key,
                 member=entry.facts["extension"],

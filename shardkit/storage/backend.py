@@ -4,11 +4,12 @@ Backends raise whatever their system raises; ``store`` alone turns that into sha
 the conformance suite that every backend passes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from shardkit.storage.location import Location
+from shardkit.storage.traffic import Traffic
 
 # Names that start so are shardkit's own half-written files: listings pass over what a killed process left behind.
 TEMPORARY_PREFIX = ".shardkit-"
@@ -35,10 +36,18 @@ class Backend(Protocol):
     def read(self, location: Location) -> bytes:
         """Return the whole file."""
 
-    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
+    def read_range(
+        self,
+        location: Location,
+        start: int,
+        stop: int,
+        expected_size: int | None = None,
+        traffic: Traffic | None = None,
+    ) -> bytes:
         """Return the bytes [start, stop), or fewer where the file ends before.
 
-        Raise CorruptDataError where the file is seen to have another size than ``expected_size`` bytes.
+        Raise CorruptDataError where the file is seen to have another size than ``expected_size`` bytes. ``traffic``
+        counts the retries and second requests that it took.
         """
 
     def status(self, location: Location) -> Status | None:
@@ -53,6 +62,12 @@ class Backend(Protocol):
     def write(self, location: Location, data: bytes) -> None:
         """Store ``data`` in one step: readers see the old file or the new one; folders are made as needed."""
 
+    def create(self, location: Location, data: bytes) -> bool:
+        """Store ``data`` as ``write`` does where there is no file; return whether this call did."""
+
+    def replace(self, location: Location, data: bytes, is_old: Callable[[bytes], bool]) -> bool:
+        """Store ``data`` in place of a file that ``is_old`` knows by its content; return whether it was that one."""
+
     def publish(self, path: str, location: Location) -> None:
         """Store a finished local file in one step, and leave nothing at ``path``."""
 
@@ -64,3 +79,6 @@ class Backend(Protocol):
 
     def remove(self, location: Location) -> None:
         """Remove a file; there may be none."""
+
+    def abort_uploads(self, folder: Location) -> int:
+        """End uploads in parts below a folder that were never finished, where there are such; return how many."""

@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,7 +78,15 @@ class BlockCache:
         return BlockCache, (self._folder, self._geometry.limit_bytes, self._geometry.block_bytes)
 
     def read(
-        self, location: Location, start: int, stop: int, *, identity: str, size: int, traffic: Traffic | None = None
+        self,
+        location: Location,
+        start: int,
+        stop: int,
+        *,
+        identity: str,
+        size: int,
+        traffic: Traffic | None = None,
+        fresh: bool = False,
     ) -> bytes:
         """Return the bytes [start, stop) of a file, from the cache as far as they are there.
 
@@ -88,6 +97,7 @@ class BlockCache:
             identity: The file's content hash, from its manifest.
             size: Bytes of the whole file, from its manifest.
             traffic: Counts what is fetched.
+            fresh: Fetch and store them even if they are there, because what is there was found to be damaged.
 
         Raises:
             CorruptDataError, NotFoundError, StorageError: As ``store.read_range`` does.
@@ -102,7 +112,11 @@ class BlockCache:
         parts: list[memoryview] = []
         missing: list[_Block] = []
         for block in self._blocks(start, stop, identity, size):
-            data = load(f"{block.folder}/{block.name}", block.stop - block.start, block.label)
+            place = f"{block.folder}/{block.name}"
+            if fresh:
+                with suppress(OSError):
+                    os.unlink(place)  # noqa: PTH108  (a Path would cost more than all else here)
+            data = load(place, block.stop - block.start, block.label)
             if data is None:
                 missing.append(block)
                 continue

@@ -11,10 +11,13 @@ versions of HTTP. So there is one judge of what is odd, and it is theirs.
 """
 
 import re
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPResponse as StandardResponse
 from http.client import IncompleteRead
 from io import BufferedReader, RawIOBase
+from time import monotonic
 from typing import Any, Protocol
 
 from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
@@ -31,6 +34,8 @@ _WANTED = re.compile(
     r"([^\r]*)",
     re.ASCII | re.IGNORECASE,
 )
+MIN_BYTES_PER_S = 20_000  # a connection that carries less, after some grace, is given up; what arrived is kept
+GRACE_S = 20.0
 _WHOLE_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _AS_IT_IS: dict[str, Any] = {"preload_content": False, "decode_content": False}
 _ONCE: dict[str, Any] = _AS_IT_IS | {
@@ -53,8 +58,11 @@ class Answer(Protocol):
     def headers(self) -> Mapping[str, str]:
         """By names in lower case."""
 
-    def read(self, amt: int) -> bytes:
-        """Return the next bytes of the body; fewer only at its end."""
+    def receive(self, amt: int, parts: list[bytes]) -> int:
+        """Add the next bytes of the body to ``parts`` as they come and return how many; fewer only at its end."""
+
+    def abort(self) -> None:
+        """Have whoever waits for its bytes fail at once; from any thread."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -63,8 +71,14 @@ class Answer(Protocol):
         """Give the connection back, open or closed."""
 
 
-def ask(target: Target, start: int, stop: int) -> Answer:
+def ask(target: Target, start: int, stop: int, version: str = "") -> Answer:
     """Ask for the bytes [start, stop) and return the answer, whose body is yet to be read.
+
+    Args:
+        target: Where.
+        start: First byte.
+        stop: The byte after the last.
+        version: An ETag; the server shall refuse (412) if the object has another one by now.
 
     Raises:
         urllib3.exceptions.HTTPError, http.client.HTTPException, OSError: There is none.
@@ -72,9 +86,12 @@ def ask(target: Target, start: int, stop: int) -> Answer:
     connection = _idle(target.pool)
     if connection is None:
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        return target.pool.urlopen("GET", target.path, headers=headers, **_ONCE)
+        if version:
+            headers["If-Match"] = version
+        return OtherAnswer(target.pool.urlopen("GET", target.path, headers=headers, **_ONCE))
+    head = target.head if not version else b"%bIf-Match: %b\r\n" % (target.head, version.encode("latin-1"))
     try:
-        connection.sock.sendall(b"%bRange: bytes=%d-%d\r\n\r\n" % (target.head, start, stop - 1))
+        connection.sock.sendall(b"%bRange: bytes=%d-%d\r\n\r\n" % (head, start, stop - 1))
         received = connection.sock.recv(_FIRST)
         head, end, rest = received.partition(b"\r\n\r\n")
         found = parse_head(head.decode("latin-1")) if end else None
@@ -107,25 +124,39 @@ class UsualAnswer:
         self._connection = connection
         self._rest = rest
 
-    def read(self, amt: int) -> bytes:
-        """Return the next bytes of the body; fewer only at its end.
+    def receive(self, amt: int, parts: list[bytes]) -> int:
+        """Add the next bytes of the body to ``parts`` as they come and return how many; fewer only at its end.
 
         Raises:
             IncompleteRead: The connection was closed before it.
             OSError: It broke, or nothing came in time.
         """
-        wanted = min(amt, self.length_remaining)
-        parts = [self._rest[:wanted]]
-        self._rest = self._rest[wanted:]
-        missing = wanted - len(parts[0])
-        while missing:
-            part = self._connection.sock.recv(min(missing, _MOST))
+        wanted = missing = min(amt, self.length_remaining)
+        if self._rest:
+            parts.append(self._rest[:wanted])
+            self._rest = self._rest[wanted:]
+            missing -= len(parts[-1])
+        if not missing:
+            self.length_remaining -= wanted
+            return wanted
+        deadline = monotonic() + GRACE_S + missing / MIN_BYTES_PER_S
+        receive = self._connection.sock.recv
+        while True:
+            part = receive(min(missing, _MOST))
             if not part:
-                raise IncompleteRead(b"".join(parts), missing)
+                raise IncompleteRead(b"", missing)
             parts.append(part)
             missing -= len(part)
+            if not missing:
+                break
+            if monotonic() > deadline:
+                raise _too_slow()
         self.length_remaining -= wanted
-        return b"".join(parts)
+        return wanted
+
+    def abort(self) -> None:
+        """Have whoever waits for its bytes fail at once."""
+        _shut(self._connection)
 
     def close(self) -> None:
         """Close the connection."""
@@ -134,6 +165,51 @@ class UsualAnswer:
     def release_conn(self) -> None:
         """Give the connection back, open or closed."""
         _give_back(self._pool, self._connection)
+
+
+class OtherAnswer:
+    """An answer that http.client and urllib3 read."""
+
+    def __init__(self, response: Any) -> None:
+        self.status: int = response.status
+        self.reason: str | None = response.reason
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+
+    @property
+    def length_remaining(self) -> int | None:
+        """Bytes of the body that are still to be read; None: not known."""
+        remaining: int | None = self._response.length_remaining
+        return remaining
+
+    def receive(self, amt: int, parts: list[bytes]) -> int:
+        """Do what ``UsualAnswer.receive`` does."""
+        response, received = self._response, 0
+        some = getattr(response, "read1", None)  # by one system call; urllib3 has it since 2.3
+        deadline = monotonic() + GRACE_S + min(amt, self.length_remaining or amt) / MIN_BYTES_PER_S
+        while received < amt:
+            part = response.read(min(amt - received, _FIRST)) if some is None else some(min(amt - received, _MOST))
+            if not part:
+                break
+            parts.append(part)
+            received += len(part)
+            if monotonic() > deadline:
+                raise _too_slow()
+        return received
+
+    def abort(self) -> None:
+        """Have whoever waits for its bytes fail at once."""
+        connection = self._response.connection
+        if connection is not None:
+            _shut(connection)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+
+    def release_conn(self) -> None:
+        """Give the connection back, open or closed."""
+        self._response.release_conn()
 
 
 def parse_head(text: str) -> tuple[int, str | None, dict[str, str]] | None:
@@ -194,7 +270,7 @@ def _other_answer(pool: HTTPConnectionPool, connection: HTTPConnection, received
         raise
     if raw.will_close:
         connection.close()  # as http.client does: what is still to be read stays readable
-    return HTTPResponse(
+    response = HTTPResponse(
         raw,
         headers=HTTPHeaderDict(raw.headers.items()),
         status=raw.status,
@@ -206,6 +282,17 @@ def _other_answer(pool: HTTPConnectionPool, connection: HTTPConnection, received
         request_method="GET",
         **_AS_IT_IS,
     )
+    return OtherAnswer(response)
+
+
+def _too_slow() -> TimeoutError:
+    return TimeoutError(f"fewer than {MIN_BYTES_PER_S:,} bytes a second")
+
+
+def _shut(connection: HTTPConnection) -> None:
+    """End a connection under whoever reads from it; it stays theirs to close."""
+    with suppress(OSError, AttributeError):  # it is closed by now
+        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _idle(pool: HTTPConnectionPool) -> HTTPConnection | None:

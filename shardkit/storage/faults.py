@@ -11,7 +11,9 @@ urllib3.exceptions; http.client; errno(3).
 
 import errno
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from shardkit.core.errors import AccessError, InputError, NotFoundError, ShardkitError, StorageError
@@ -39,10 +41,15 @@ TRANSIENT = frozenset(
         ),
         *("ServerDisconnectedError", "ClientPayloadError", "IncompleteRead", "ECONNRESET", "EPIPE", "ECONNABORTED"),
         *("BadStatusLine", "WrongAnswerError"),
+        *("ConnectionError", "ClientOSError", "HTTPClientError", "TimeoutError"),
+        "ResponseParserError",  # a listing that was cut off
     }
 )
+# Credentials that were good once: whoever renews them may have done so by now.
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"})
 # A wrong protocol or certificate fails the same way each time, though it looks like a broken connection.
 _TLS = frozenset({"SSLError", "ClientSSLError", "SSLCertVerificationError"})
+_TLS_CUT = frozenset({"SSLEOFError", "SSLZeroReturnError"})  # but these are connections that broke
 
 
 class _Rule(NamedTuple):
@@ -57,17 +64,17 @@ def _rule(marks: str, error: type[ShardkitError], text: str) -> _Rule:
 
 _RULES = (
     _rule(" ".join(_TLS), StorageError, "no TLS connection to {endpoint}: {detail}; is it http:// rather than https://?"),
-    _rule("gaierror", StorageError, "no such host: {endpoint}; {check}"),
-    _rule("ConnectTimeoutError ConnectionTimeoutError", StorageError, "{endpoint} does not answer; {check}"),
-    _rule(" ".join(UNREACHABLE), StorageError, "can't connect to {endpoint}: {detail}; {check}"),
+    _rule("gaierror", StorageError, "no such host: {endpoint}{tried}; {check}"),
+    _rule("ConnectTimeoutError ConnectionTimeoutError", StorageError, "{endpoint} does not answer{tried}; {check}"),
+    _rule(" ".join(UNREACHABLE), StorageError, "can't connect to {endpoint}: {detail}{tried}; {check}"),
     _rule("NoSuchBucket", NotFoundError, "there is no bucket {bucket!r} at {endpoint}; {create}"),
     _rule("NoCredentialsError PartialCredentialsError CredentialRetrievalError TokenRetrievalError SSOError "
           "DefaultCredentialsError", AccessError, "no credentials were found; {credentials}"),
     _rule("ProfileNotFound", AccessError, "{detail}; check AWS_PROFILE and --storage-option profile=…"),
     _rule("InvalidAccessKeyId", AccessError, "{endpoint} does not know this access key; {credentials}"),
     _rule("SignatureDoesNotMatch", AccessError, "the secret does not belong to the access key; {credentials}"),
-    _rule("ExpiredToken InvalidToken TokenRefreshRequired", AccessError,
-          "the session token has expired or is not valid; get new credentials"),
+    _rule(" ".join(EXPIRED), AccessError,
+          "the session token has expired or is not valid{tried}; get new credentials"),
     _rule("RequestTimeTooSkewed", AccessError, "this machine's clock is wrong; set it and try again"),
     _rule("PermanentRedirect AuthorizationHeaderMalformed IllegalLocationConstraintException 301", StorageError,
           "the bucket is in another region ({detail}); set AWS_DEFAULT_REGION"),
@@ -75,8 +82,8 @@ _RULES = (
     _rule("401 UnauthorizedAccess", AccessError, "the credentials were refused (401); {credentials}"),
     _rule("403 AccessDenied PermissionError EACCES EPERM EROFS", AccessError, "{refused}; {credentials}"),
     _rule("WrongAnswerError", StorageError,
-          "{detail}, several times; a proxy or cache on the way may be at fault: try again later, or go around it"),
-    _rule(" ".join(TRANSIENT), StorageError, "the store failed at it, several times: {detail}; try again later"),
+          "{detail}, several times{tried}; a proxy or cache on the way may be at fault: try later, or go around it"),
+    _rule(" ".join(TRANSIENT), StorageError, "the store failed at it, several times: {detail}{tried}; try again later"),
     _rule("404 NoSuchKey FileNotFoundError", NotFoundError, "nothing is stored there; check the name"),
     _rule("ELOOP", NotFoundError, "it is a link that leads in a circle; mend it or take it away"),
     _rule("NotADirectoryError", NotFoundError, "a part of the path is a file, not a folder; check the path"),
@@ -109,11 +116,11 @@ def explain(err: BaseException, location: Location, doing: str) -> ShardkitError
         name = str(err).rpartition("argument")[2].strip()
         return InputError(f"{location}: {location.protocol} storage has no option {name}; check --storage-option")
     if isinstance(err, ValueError) and "endpoint" in str(err):
-        return InputError(f"{location}: {_detail(err)}; an endpoint is a whole URL, such as http://HOST:9000")
+        return InputError(f"{location}: {detail(err)}; an endpoint is a whole URL, such as http://HOST:9000")
     for rule in (*_LOCAL_WRITE_RULES, *_RULES) if location.is_local and doing == "write" else _RULES:
         if not marks.isdisjoint(rule.marks):
             return rule.error(f"{location}: can't {doing}: {rule.text.format_map(_words(err, location, doing))}")
-    return StorageError(f"{location}: can't {doing}: {_detail(err)}")
+    return StorageError(f"{location}: can't {doing}: {detail(err)}")
 
 
 def is_missing(err: BaseException, location: Location) -> bool:
@@ -134,8 +141,40 @@ def is_transient(err: BaseException, *, answered: bool) -> bool:
     """
     marks = _marks(err)
     if not marks.isdisjoint(_TLS):
-        return False
+        return answered and not marks.isdisjoint(_TLS_CUT)
     return answered if not marks.isdisjoint(UNREACHABLE) else not marks.isdisjoint(TRANSIENT)
+
+
+def is_wrong_answer(err: BaseException) -> bool:
+    """Return whether a server answered, with other bytes than those asked for."""
+    return "WrongAnswerError" in _marks(err)
+
+
+def is_expired(err: BaseException) -> bool:
+    """Return whether credentials were refused that were good until some moment."""
+    return not _marks(err).isdisjoint(EXPIRED)
+
+
+def retry_after_s(err: BaseException) -> float:
+    """Return the seconds after which the server wants to be asked again (RFC 9110, 10.2.3); 0: it does not say."""
+    for link in _chain(err):
+        response = getattr(link, "response", None)  # botocore's, and RefusedError's
+        known = response.get("ResponseMetadata", {}).get("HTTPHeaders") if isinstance(response, dict) else None
+        headers = known if known is not None else getattr(link, "headers", None)  # aiohttp's
+        text = headers.get("retry-after", "") if isinstance(headers, Mapping) else ""
+        if text:
+            return _seconds(text)
+    return 0.0
+
+
+def _seconds(text: str) -> float:
+    """Return how far off a Retry-After is: seconds, or a date of HTTP."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return 0.0
 
 
 def _chain(err: BaseException) -> Iterator[BaseException]:
@@ -170,7 +209,7 @@ def _http_status(err: BaseException) -> object:
     return getattr(err, "status", None) if hasattr(err, "status") else getattr(err, "code", None)
 
 
-def _detail(err: BaseException) -> str:
+def detail(err: BaseException) -> str:
     """Return what the first cause says, in one line and without secrets."""
     *_, cause = _chain(err)
     text = getattr(cause, "strerror", None) or getattr(cause, "message", None) or str(cause) or type(cause).__name__
@@ -185,7 +224,8 @@ def _detail(err: BaseException) -> str:
 def _words(err: BaseException, location: Location, doing: str) -> dict[str, str]:
     """Return what the texts of rules may mention."""
     bucket = location.path.partition("/")[0]
-    words = {"detail": _detail(err), "bucket": bucket, "create": "check the name, or create it"}
+    told = "".join(f" ({link.told})" for link in _chain(err) if hasattr(link, "told"))  # of GaveUpError
+    words = {"detail": detail(err), "bucket": bucket, "create": "check the name, or create it", "tried": told}
     if location.protocol in S3:
         endpoint = s3_endpoint(location.options)
         return words | {

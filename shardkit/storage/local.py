@@ -4,14 +4,16 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
+from shardkit.storage.conditional import link_new, locked
 from shardkit.storage.descriptors import Descriptors
 from shardkit.storage.location import Location
+from shardkit.storage.traffic import Traffic
 from shardkit.storage.versions import wrong_size
 
 MAX_DESCRIPTORS = 128  # far below the usual limit of 1,024 a process
@@ -30,7 +32,14 @@ class LocalBackend:
         """Return the whole file."""
         return location.local_path.read_bytes()
 
-    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
+    def read_range(
+        self,
+        location: Location,
+        start: int,
+        stop: int,
+        expected_size: int | None = None,
+        traffic: Traffic | None = None,  # noqa: ARG002  (no retries to count)
+    ) -> bytes:
         """Return the bytes [start, stop), or fewer at the end of the file, through a descriptor kept open.
 
         A file that another process replaces goes on being read as it was, unless another size is expected of it.
@@ -90,6 +99,29 @@ class LocalBackend:
             _flush(file.fileno())
         self._descriptors.forget(location.path)
 
+    def create(self, location: Location, data: bytes) -> bool:
+        """Store ``data`` where there is no file; return whether there was none."""
+        target = location.local_path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / _temporary_name()
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                _flush(file.fileno())
+            created = link_new(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush_folder(target.parent)
+        return created
+
+    def replace(self, location: Location, data: bytes, is_old: Callable[[bytes], bool]) -> bool:
+        """Store ``data`` in place of a file that ``is_old`` knows; return whether it was that one."""
+        with locked(location.local_path.parent):
+            if not is_old(location.local_path.read_bytes()):
+                return False
+            self.write(location, data)
+        return True
+
     def publish(self, path: str, location: Location) -> None:
         """Move a finished file in one step; across file systems it is copied beside the target first."""
         source, target = Path(path), location.local_path
@@ -127,6 +159,10 @@ class LocalBackend:
         """Remove a file; there may be none."""
         location.local_path.unlink(missing_ok=True)
         self._descriptors.forget(location.path)
+
+    def abort_uploads(self, folder: Location) -> int:  # noqa: ARG002
+        """Return 0: what is half-written is a file here."""
+        return 0
 
     def _below(self, folder: Location) -> Iterator[tuple[str, os.stat_result | None]]:
         try:

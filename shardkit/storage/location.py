@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 import fsspec
 
 from shardkit.core.errors import InputError
+from shardkit.storage.patience import patience_of
 
 LOCAL = "file"
 HTTP = frozenset({"http", "https"})
@@ -125,7 +126,8 @@ def locate(url: str | os.PathLike[str], options: Mapping[str, object] | None = N
 
     Args:
         url: A local path (``~`` is expanded, a relative one made absolute), ``file://`` or any URL that fsspec reads.
-        options: Storage options as fsspec takes them (``endpoint_url``, ``anon``, …), plain data; unused for paths.
+        options: Storage options as fsspec takes them (``endpoint_url``, ``anon``, …), and those of ``patience``, plain
+            data; unused for paths.
 
     Raises:
         InputError: The protocol is unknown or lacks its package, or the options are not plain data.
@@ -146,6 +148,7 @@ def locate(url: str | os.PathLike[str], options: Mapping[str, object] | None = N
     _check_protocol(protocol)
     if not rest.strip("/") and protocol != "memory":
         raise InputError(f"{text}: names no bucket or host; write {protocol}://NAME/…")
+    patience_of(options or {})  # here, where the options were given, rather than at the first read
     return Location(protocol, rest.rstrip("/"), _canonical(options or {}))
 
 

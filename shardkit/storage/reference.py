@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from shardkit.storage.location import HTTP, Location, locate
+from shardkit.storage.reach import check_reach
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
@@ -11,7 +12,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 def resolve(folder: Location, reference: str) -> Location:
     """Return the location of a reference: a URL, an absolute path, or a path relative to ``folder``.
 
-    A URL of the folder's own protocol is opened with the folder's options; over HTTP only one of its own host, since
+    What is stored elsewhere may not name files of this machine, nor lead into its network (``reach``). A URL of the
+    folder's own protocol is opened with the folder's options; over HTTP only one of its own host, since
     the options may hold a password that another host must not see.
 
     >>> str(resolve(locate("s3://bucket/speech"), "../music/a b.flac"))
@@ -22,7 +24,9 @@ def resolve(folder: Location, reference: str) -> Location:
         same = protocol.lower() == folder.protocol
         if folder.protocol in HTTP:
             same = same and rest.partition("/")[0] == folder.path.partition("/")[0]
-        return locate(reference, folder.options if same else None)
+        found = locate(reference, folder.options if same else None)
+        check_reach(folder, found)
+        return found
     if folder.is_local and Path(reference).is_absolute():
         return locate(reference)
     return folder / reference

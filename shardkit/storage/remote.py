@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from shardkit.core.errors import InputError
 from shardkit.storage import faults
+from shardkit.storage.answers import WrongAnswerError
 from shardkit.storage.backend import TEMPORARY_PREFIX, Status, StoredFile
 from shardkit.storage.clients import Clients
+from shardkit.storage.conditional import put_instead, put_new
 from shardkit.storage.location import HTTP, OBJECT_STORES, S3, Location
+from shardkit.storage.traffic import Traffic
+from shardkit.storage.transfer import WHOLE, Transfer
+from shardkit.storage.uploads import abort_uploads, upload
 
 if TYPE_CHECKING:
     from shardkit.storage.direct import DirectReader
 
 T = TypeVar("T")
 
-PART_SIZE = 16 << 20  # of a multipart upload; S3 takes 5 MiB to 5 GiB
-MAX_PARTS = 10_000  # S3's limit
-PARTS_AT_ONCE = 4  # so an upload holds 64 MiB
 _PROBE = TEMPORARY_PREFIX + "write-check"
 
 
@@ -34,15 +36,33 @@ class RemoteBackend:
 
     def read(self, location: Location) -> bytes:
         """Return the whole object."""
-        data: bytes = self._run(location, lambda fs: fs.cat_file(location.url))
-        return data
+        return self.read_range(location, 0, WHOLE)
 
-    def read_range(self, location: Location, start: int, stop: int, expected_size: int | None = None) -> bytes:
+    def read_range(
+        self,
+        location: Location,
+        start: int,
+        stop: int,
+        expected_size: int | None = None,
+        traffic: Traffic | None = None,
+    ) -> bytes:
         """Return the bytes [start, stop), or fewer at the end of the object."""
         client = self._clients.get(location)
+        transfer = Transfer(location, start, stop, expected_size)
         try:
+            hedging = client.hedging
+            if hedging is not None:
+                return client.attempt(
+                    location,
+                    lambda fs: hedging.read(transfer, lambda other: _read_range(client.direct, fs, other), traffic),
+                    known=expected_size is not None,
+                    traffic=traffic,
+                )
             return client.attempt(
-                location, lambda fs: _read_range(client.direct, fs, location, start, stop, expected_size)
+                location,
+                lambda fs: _read_range(client.direct, fs, transfer),
+                known=expected_size is not None,
+                traffic=traffic,
             )
         except Exception as err:  # see Client.attempt
             if faults.is_past_end(err):
@@ -85,12 +105,26 @@ class RemoteBackend:
         self._make_parent(location)
         self._change(location, lambda fs: fs.pipe_file(location.url, data))
 
+    def create(self, location: Location, data: bytes) -> bool:
+        """Store ``data`` where there is no object; return whether there was none."""
+        _refuse_writing(location)
+        self._make_parent(location)
+        return self._change(location, lambda fs: put_new(fs, location, data))
+
+    def replace(self, location: Location, data: bytes, is_old: Callable[[bytes], bool]) -> bool:
+        """Store ``data`` in place of an object that ``is_old`` knows; return whether it was that one."""
+        _refuse_writing(location)
+        return self._change(location, lambda fs: put_instead(fs, location, data, is_old))
+
     def publish(self, path: str, location: Location) -> None:
         """Upload a finished file, in parts when it is large, and remove it here once its size is confirmed there."""
         _refuse_writing(location)
         self._make_parent(location)
         size = os.path.getsize(path)  # noqa: PTH202
-        self._change(location, lambda fs: fs.put_file(path, location.url, **_upload_options(location.protocol, size)))
+        if location.protocol in S3:
+            upload(path, location, lambda call: self._change(location, call))
+        else:
+            self._change(location, lambda fs: fs.put_file(path, location.url))
         stored = self.status(location)
         if stored is None or stored.size != size:
             raise OSError(f"{size:,} bytes were sent, {stored.size if stored else 0:,} are stored; try again")
@@ -119,37 +153,43 @@ class RemoteBackend:
             if not faults.is_missing(err, location):
                 raise
 
+    def abort_uploads(self, folder: Location) -> int:
+        """End uploads in parts below a folder."""
+        return self._run(folder, lambda fs: abort_uploads(fs, folder))
+
     def _run(self, location: Location, call: Callable[[Any], T]) -> T:
         return self._clients.get(location).attempt(location, call)
 
-    def _change(self, location: Location, call: Callable[[Any], object]) -> None:
-        self._run(location, call)
+    def _change(self, location: Location, call: Callable[[Any], T]) -> T:
+        result = self._run(location, call)
         direct = self._clients.get(location).direct
         if direct is not None:
             direct.forget(location)
+        return result
 
     def _make_parent(self, location: Location) -> None:
         if location.protocol not in OBJECT_STORES:
             self.make_folder(location.parent)
 
 
-def _read_range(
-    direct: "DirectReader | None", filesystem: Any, location: Location, start: int, stop: int, expected_size: int | None
-) -> bytes:
-    data = None if direct is None else direct.read(location, start, stop, expected_size)
-    if data is not None:
-        return data
-    data = filesystem.cat_file(location.url, start=start, end=stop)
-    if direct is not None:
-        direct.refused(location)
-    return bytes(data)
+def _read_range(direct: "DirectReader | None", filesystem: Any, transfer: Transfer) -> bytes:
+    data = None if direct is None else direct.read(transfer)
+    if data is None:
+        data = _read_by_fsspec(filesystem, transfer)
+        if direct is not None:
+            direct.refused(transfer.location)
+    size = transfer.expected_size
+    if size is not None and len(data) != min(transfer.stop, size) - transfer.start and not transfer.believes(len(data)):
+        transfer.drop()
+        raise WrongAnswerError(f"asked for bytes {transfer.start:,} to {transfer.stop:,}, was sent {len(data):,}")
+    return data
 
 
-def _upload_options(protocol: str, size: int) -> dict[str, int]:
-    """Return how s3fs is to cut an upload; it would hold ten parts of 50 MiB."""
-    if protocol not in S3:
-        return {}
-    return {"chunksize": max(PART_SIZE, -(-size // MAX_PARTS)), "max_concurrency": PARTS_AT_ONCE}
+def _read_by_fsspec(filesystem: Any, transfer: Transfer) -> bytes:
+    url = transfer.location.url
+    if transfer.stop == WHOLE:
+        return bytes(filesystem.cat_file(url))
+    return bytes(filesystem.cat_file(url, start=transfer.start, end=transfer.stop))
 
 
 def _refuse_writing(location: Location) -> None:

@@ -21,6 +21,7 @@ KEPT_S = 1200.0  # a third, so that slow clocks and long retries do no harm
 # Signed with temporary credentials, a URL ends with them; botocore renews them 10 minutes before that.
 KEPT_WITH_TOKEN_S = 240.0
 MAX_URLS = 8192  # of 0.5 to 2 KB
+NEW_FOR_S = 10.0  # a signature so young is refused for another reason than its age
 
 _OPTIONS = frozenset(
     {
@@ -61,6 +62,7 @@ _DOTS = re.compile(r"/\.\.?(/|$)")  # a step in a URL, part of a name in S3
 
 class _Kept(NamedTuple):
     target: Target
+    since: float
     until: float
 
 
@@ -96,7 +98,7 @@ class SignedUrls:
         target = self._connections.target(url)
         kept_s = KEPT_WITH_TOKEN_S if "X-Amz-Security-Token=" in url else KEPT_S
         with self._lock:
-            self._kept[location.path] = _Kept(target, now + kept_s)
+            self._kept[location.path] = _Kept(target, now, now + kept_s)
             while len(self._kept) > MAX_URLS:
                 self._kept.popitem(last=False)
         return target
@@ -105,6 +107,15 @@ class SignedUrls:
         """Sign anew the next time."""
         with self._lock:
             self._kept.pop(location.path, None)
+
+    def renewed(self, location: Location) -> Target | None:
+        """Return where to GET an object whose URL was refused, signed anew; None: it was signed just now."""
+        with self._lock:
+            kept = self._kept.get(location.path)
+            if kept is not None and time.monotonic() - kept.since < NEW_FOR_S:
+                return None
+            self._kept.pop(location.path, None)
+        return self.get(location)
 
     def _sign(self, location: Location) -> str:
         # A bucket with a dot has no certificate as a host's name, so botocore leaves it in the path.
@@ -160,6 +171,9 @@ class PlainUrls:
 
     def forget(self, location: Location) -> None:
         """Do nothing: there is nothing to make anew."""
+
+    def renewed(self, location: Location) -> None:
+        """Return None: such a URL does not get old."""
 
 
 def _has_plain_url(location: Location) -> bool:

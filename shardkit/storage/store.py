@@ -12,7 +12,7 @@ Every function may be called from any thread, and in forked or spawned processes
 import io
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from shardkit.core.errors import CorruptDataError, InputError, NotFoundError, ShardkitError, StorageError
@@ -29,6 +29,7 @@ __all__ = [
     "StoredFile",
     "Traffic",
     "check_writable",
+    "create",
     "exists",
     "is_folder",
     "list_files",
@@ -41,6 +42,7 @@ __all__ = [
     "read_ranges",
     "remove",
     "remove_leftovers",
+    "replace",
     "size",
     "write_bytes",
 ]
@@ -82,8 +84,12 @@ def read_range(
     if start == stop:
         return b""
     started = time.perf_counter()
-    with _explained(location, "read"):
-        data = _backend(location).read_range(location, start, stop, expected_size)
+    try:
+        data = _backend(location).read_range(location, start, stop, expected_size, traffic)
+    except ShardkitError:
+        raise
+    except Exception as err:  # as in _explained
+        raise explain(err, location, f"read bytes {start:,} to {stop:,}") from err
     seconds = time.perf_counter() - started
     add_request(location, len(data), seconds)
     if traffic is not None:
@@ -184,6 +190,25 @@ def write_bytes(location: Location, data: bytes | bytearray | memoryview) -> Non
         _backend(location).write(location, bytes(data))
 
 
+def create(location: Location, data: bytes) -> bool:
+    """Store a file in one step where there is none, and return True; where there is one, leave it and return False.
+
+    True also where a file of the same content is there: a request may have done its work though its answer was lost.
+    Locally and on S3 only one of several that create a file at one time succeeds; see ``conditional``.
+    """
+    with _explained(location, "write"):
+        return _backend(location).create(location, data) or read_bytes(location) == data
+
+
+def replace(location: Location, data: bytes, *, is_old: Callable[[bytes], bool]) -> bool:
+    """Store a file in one step in place of one whose content ``is_old`` knows; return False, and leave it, where not.
+
+    True also where it holds ``data`` already.
+    """
+    with _explained(location, "write"):
+        return _backend(location).replace(location, data, is_old) or read_bytes(location) == data
+
+
 def publish(path: str | os.PathLike[str], location: Location) -> None:
     """Move a finished local file to a location in one step; it stays where it is if that fails.
 
@@ -213,11 +238,16 @@ def remove(location: Location) -> None:
 
 
 def remove_leftovers(folder: Location) -> int:
-    """Remove what killed writes left below a folder, and return how many files that were; none may be going on."""
+    """Remove what killed writes left below a folder, and return how many files that were; none may be going on.
+
+    Uploads in parts that were never finished are ended too.
+    """
+    with _explained(folder, "remove"):
+        uploads = _backend(folder).abort_uploads(folder)
     leftovers = [file.name for file in _all_files(folder) if _is_temporary(file.name)]
     for name in leftovers:
         remove(folder / name)
-    return len(leftovers)
+    return len(leftovers) + uploads
 
 
 def _backend(location: Location) -> Backend:

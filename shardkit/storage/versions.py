@@ -16,6 +16,11 @@ def wrong_size(location: Location, found: int, expected: int) -> CorruptDataErro
     )
 
 
+def version_of(headers: Mapping[str, str]) -> str:
+    """Return what names an object's version in an answer, by itself: its ETag, else when it was last modified."""
+    return headers.get("etag", "") or headers.get("last-modified", "")
+
+
 class Versions:
     """The version in which each object was first seen by this process: its ETag, else when it was last modified.
 

@@ -16,6 +16,7 @@ from shardkit.stream.delivery import Threads
 from shardkit.stream.fields import AudioType
 from shardkit.stream.mix import Stages
 from shardkit.stream.plan import Source, Views
+from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
 from shardkit.stream.workers import available_cores
 
@@ -87,6 +88,13 @@ def warn_of_short_epochs(sources: Sequence[Source], stages: Stages, epoch: int |
                 )
 
 
+def checked_label_names(labels: LabelNames) -> LabelNames:
+    """Return what labels of one name in several sources are."""
+    if labels not in get_args(LabelNames):
+        raise InputError(f"labels is {labels!r}; choose {' or '.join(get_args(LabelNames))}")
+    return labels
+
+
 def checked_dtype(dtype: AudioType) -> AudioType:
     """Return the type of the delivered audio."""
     if dtype not in get_args(AudioType):
@@ -95,7 +103,12 @@ def checked_dtype(dtype: AudioType) -> AudioType:
 
 
 def checked_passes(
-    passes: Literal[1] | None, weights: object, temperature: object, epoch_samples: object, composition: object
+    passes: Literal[1] | None,
+    weights: object,
+    temperature: object,
+    epoch_samples: object,
+    composition: object,
+    groups: object,
 ) -> Literal[1] | None:
     """Return ``passes`` if it can be, together with what else was given."""
     if composition is not None and (weights is not None or temperature is not None):
@@ -110,6 +123,8 @@ def checked_passes(
         raise InputError(
             "passes=1 delivers each row exactly once, so composition has no meaning; leave one of them out"
         )
+    if groups is not None:
+        raise InputError("passes=1 delivers each row exactly once, so groups have no meaning; leave one of them out")
     if epoch_samples is not None:
         raise InputError("passes=1 ends with the pass, so epoch_samples has no meaning; leave one of them out")
     return 1

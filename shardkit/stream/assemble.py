@@ -21,7 +21,7 @@ from shardkit.stream.neighbours import NeighbourReads
 from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_names
 from shardkit.stream.pool import ArrayPool, Empty
 from shardkit.stream.reader import Buffers, Faults, start_reading
-from shardkit.stream.targets import IntervalRows, LabelRows
+from shardkit.stream.targets import IntervalRows, LabelNames, label_rows
 from shardkit.stream.watchdog import Sight, Watch, shardkit_threads, sight_of
 from shardkit.stream.workers import Workers, has_ended
 
@@ -43,6 +43,7 @@ class BatchOptions:
         fields: Further fields.
         metadata: Columns.
         loudness: Whether to tell the loudness of each crop.
+        label_names: Whether labels of one name are one class, or one of each source.
     """
 
     sample_rate: int
@@ -55,6 +56,7 @@ class BatchOptions:
     fields: Sequence[str]
     metadata: Sequence[str]
     loudness: bool
+    label_names: LabelNames
 
 
 @dataclass(slots=True)
@@ -93,7 +95,11 @@ class Assembler:
         self._faults = faults
         self.fetcher = fetcher
         self._pool = ArrayPool()
-        self.labels = tuple(dict.fromkeys(label for source in sources for label in source.view.labels))
+        self.labels, self._label_rows = label_rows(
+            {source.name: source.catalog for source in sources},
+            [source.view.labels for source in sources],
+            options.label_names,
+        )
         masks = options.mask_names
         self.mask_names = () if masks == () else interval_names(sources, masks or (), "mask_names")
         self.audio_fields, self._other_fields = check_fields(sources, options.fields)
@@ -103,7 +109,6 @@ class Assembler:
             check_int16(sources, names, sample_rate=options.sample_rate, channels=options.channels)
         self._row_shapes = row_shapes(sources, self._other_fields, options.crop_s)
         self._metadata = {name: _metadata_columns(sources, name) for name in options.metadata}
-        self._label_rows = [LabelRows(source.catalog, self.labels) for source in sources]
         self._interval_rows = [IntervalRows(source.catalog, self.mask_names) for source in sources]
 
     @property
@@ -261,7 +266,7 @@ class Assembler:
         labels = np.zeros((len(draws), len(self.labels)), dtype=np.float32)
         for index, draw in enumerate(draws):
             if draw is not None and self.labels:
-                self._label_rows[draw.source].fill(draw.row, labels[index])
+                self._label_rows[draw.source].fill(draw.row, draw.event, labels[index])
         return labels
 
     def _masks(self, draws: Sequence[Draw | None], num_samples: int) -> dict[str, NDArray[np.float32]]:

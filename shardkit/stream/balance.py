@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from shardkit.core.checks import checked_whole
 from shardkit.core.errors import InputError
-from shardkit.stream.catalog import Catalog
+from shardkit.stream.catalog import one_chunk
+from shardkit.stream.columns import Columns
 
 Several: TypeAlias = Literal["rarest", "all"]
 SEVERAL = ("rarest", "all")
@@ -43,13 +44,12 @@ class Values:
 
 
 def values_of(
-    catalog: Catalog, rows: _Ints, column: str, what: str, *, mass: _Floats | None = None, rare: int | None = None
+    columns: Columns, column: str, what: str, *, mass: _Floats | None = None, rare: int | None = None
 ) -> Values:
     """Return the values of some rows.
 
     Args:
-        catalog: The dataset.
-        rows: Rows of the catalog, (row,).
+        columns: Of the rows.
         column: A column of the index; where it holds lists, a row has several values.
         what: Who asks, for the errors.
         mass: How often each row counts, (row,).
@@ -58,13 +58,12 @@ def values_of(
     Raises:
         InputError: No such column, or one whose values can't be counted.
     """
-    table = catalog.table
-    if column not in table.column_names or column == "fields":
-        known = [name for name in table.column_names if name != "fields"]
-        near = difflib.get_close_matches(str(column), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(known)}"
+    names = [name for name in columns.column_names if name != "fields"]
+    if column not in names:
+        near = difflib.get_close_matches(str(column), names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there is {', '.join(names)}"
         raise InputError(f"{what}: no column {column!r}{hint}")
-    values = _coded(table.column(column).take(pa.array(rows)).combine_chunks(), column, what)
+    values = _coded(one_chunk(columns.column(column)), column, what)
     if rare is None or mass is None:
         return values
     return _merged(values, mass, checked_whole(rare, f"{what} rare"))
@@ -106,7 +105,6 @@ def _merged(values: Values, mass: _Floats, rare: int) -> Values:
 
 def _coded(array: pa.Array, column: str, what: str) -> Values:
     """Return which row has which value; no value counts as one."""
-    array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
     rows = np.arange(len(array))
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         lengths = np.asarray(

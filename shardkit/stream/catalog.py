@@ -18,12 +18,15 @@ from shardkit.audio.facts import AudioFacts
 from shardkit.audio.points import PointTable
 from shardkit.core.errors import AudioError, CorruptDataError, FormatError, InputError, ShardkitError
 from shardkit.core.loudness import dequantise
+from shardkit.core.ontology import Ontology
 from shardkit.format.arrays import ArrayLayout
 from shardkit.format.index import load_index, setups_of
-from shardkit.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, load_manifest
+from shardkit.format.manifest import MANIFEST_NAME, FieldKind, Manifest, ShardInfo, load_manifest
+from shardkit.format.sanity import check_index
 from shardkit.storage.location import Location
+from shardkit.storage.parsing import read_parsed
 from shardkit.storage.reference import resolve
-from shardkit.storage.store import exists, is_folder, read_bytes
+from shardkit.storage.store import exists, is_folder
 
 
 class FieldColumns:
@@ -264,6 +267,12 @@ class Catalog:
         return {part.name: FieldColumns(part.name, struct.field(part.name), self.setups) for part in struct.type}
 
     @cached_property
+    def ontology(self) -> Ontology | None:
+        """How the dataset's classes are related; None: it does not say."""
+        classes = self.manifest.ontology
+        return None if classes is None else Ontology.from_json([one.model_dump() for one in classes])
+
+    @cached_property
     def _keys(self) -> pa.Array:
         return one_chunk(self.table.column("key"))
 
@@ -308,10 +317,11 @@ def load_catalog(location: Location, *, split: str | None) -> Catalog:
         raise InputError(f"{location}: no split {split!r}; it has {', '.join(manifest.splits)}")
     wanted = tuple(manifest.splits) if split in (None, "all") else (str(split),)
     shards = tuple(shard for shard in manifest.shards if shard.split in wanted)
+    kinds = {name: info.kind for name, info in manifest.fields.items()}
     if not shards:
         raise FormatError(f"{location}: its manifest names no shards of {', '.join(wanted)}; pack it again")
     with ThreadPoolExecutor(_INDEX_READERS) as pool:
-        loaded = list(pool.map(lambda shard: load_shard_index(location, shard), shards))
+        loaded = list(pool.map(lambda shard: load_shard_index(location, shard, kinds), shards))
     setups = {key: setup for _, found in loaded for key, setup in found.items()}
     table = pa.concat_tables([part for part, _ in loaded]).combine_chunks()
     del loaded
@@ -336,10 +346,14 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
 
 
-def load_shard_index(location: Location, shard: ShardInfo) -> tuple[pa.Table, dict[int, bytes]]:
+def load_shard_index(
+    location: Location, shard: ShardInfo, kinds: Mapping[str, FieldKind]
+) -> tuple[pa.Table, dict[int, bytes]]:
     """Return the index rows of one shard, checked against the manifest, and the decoder setups they refer to."""
     place = location / shard.index
-    table, note = load_index(read_bytes(place), where=str(place), expected_hash=shard.index_hash)
+    table, note = read_parsed(
+        place, lambda data: load_index(data, where=str(place), expected_hash=shard.index_hash), vouched=True
+    )
     if note.get("hash") != shard.hash:
         raise CorruptDataError(
             f"{place}: an index of the tar with hash {note.get('hash')}, the manifest's has {shard.hash}; "
@@ -347,6 +361,7 @@ def load_shard_index(location: Location, shard: ShardInfo) -> tuple[pa.Table, di
         )
     if len(table) != shard.samples:
         raise FormatError(f"{place}: {len(table)} rows, the manifest says {shard.samples}")
+    check_index(table, kinds, where=str(place))
     return table.replace_schema_metadata(None), setups_of(note, where=str(place))
 
 
@@ -358,7 +373,7 @@ def read_manifest(location: Location) -> Manifest:
     """
     place = location / MANIFEST_NAME
     try:
-        return load_manifest(read_bytes(place), where=str(place))
+        return read_parsed(place, lambda data: load_manifest(data, where=str(place)), vouched=False)
     except FileNotFoundError:
         if not exists(location) and not is_folder(location):
             raise InputError(f"{location}: nothing there; give the folder of a dataset ({MANIFEST_NAME})") from None

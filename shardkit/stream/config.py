@@ -3,113 +3,56 @@
 The pydantic models are the one definition; ``schemas/stream.schema.json`` is generated from them.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from shardkit.core.content import Content, content
 from shardkit.core.crops import CenterCrop, Crop, Fallback, RandomCrop
 from shardkit.core.errors import InputError
 from shardkit.core.events import EventCrop
 from shardkit.core.mining import Mining
 from shardkit.core.salient import SalientCrop
 from shardkit.core.shuffle import Shuffle
+from shardkit.format.yamltext import parse_yaml
 from shardkit.storage.environment import expanded_path
 from shardkit.storage.location import Location, locate
 from shardkit.storage.reference import resolve
 from shardkit.storage.store import read_bytes
-from shardkit.stream.balance import Several
 from shardkit.stream.dataset import open_dataset
 from shardkit.stream.fields import AudioType
-from shardkit.stream.groups import group_weights
+from shardkit.stream.groups import checked_groups
+from shardkit.stream.source_config import ConfigModel, ContentConfig, SourceConfig, content_of, narrowed
+from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
 from shardkit.stream.watchdog import STALL_S
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class GroupConfig(ConfigModel):
+    """Sources that share a weight, or the samples that a composition gives them."""
 
-
-class GroupConfig(_Model):
-    """Sources that share a weight."""
-
-    sources: list[str] = Field(min_length=1, description="Names of sources; each source is in one group.")
-    weight: float = Field(1, gt=0, description="Share of the draws, which the sources share by their own weights.")
-
-
-class ContentConfig(_Model):
-    """What of the named intervals a crop or a window must hold."""
-
-    of: str | list[str] = Field(default_factory=list, description="Names of intervals; none: all.")
-    ratio: float = Field(0.5, gt=0, le=1, description="Least share of the part.")
-    part: Literal["crop", "event"] = Field(
-        "crop", description="crop: of the crop that they cover; event: of one of them that the crop holds."
+    sources: list[str] = Field(
+        min_length=1, description="Names of sources, each in one group; they share by their own weights, or equally."
+    )
+    weight: float | None = Field(
+        None, gt=0, description="Share of the draws; 1 if left out. With a composition, its count says it."
     )
 
 
-class WindowsConfig(_Model):
-    """Windows of the recordings as rows."""
-
-    size_s: float = Field(gt=0)
-    hop_s: float | None = Field(None, gt=0, description="None: size_s.")
-    partial: bool = Field(False, description="A last, shorter window for what the full ones leave over.")
-    content: ContentConfig | None = Field(None, description="Only windows that hold this of their intervals.")
-
-
-class DrawsConfig(_Model):
-    """Several rows from a long recording: round(crops it holds ** power)."""
-
-    size_s: float = Field(gt=0)
-    power: float = Field(0.5, ge=0, le=1)
-
-
-class BalanceConfig(_Model):
-    """Rows repeated in proportion to the frequency of their value ** -power."""
-
-    column: str
-    power: float = Field(0.5, ge=0)
-    rare: int | None = Field(None, ge=1, description="Values of fewer rows count as one together.")
-    several: Several = Field("rarest", description="Which of a row's values count.")
-
-
-class EachConfig(_Model):
-    """One row for each value of a column: the values take turns, and so do the rows of each."""
-
-    column: str
-    rare: int | None = Field(None, ge=1, description="Values of fewer rows take one turn together.")
-
-
-class StageConfig(_Model):
+class StageConfig(ConfigModel):
     """Weights, or a composition, that hold from a sample on."""
 
     from_sample: int = Field(gt=0)
-    weights: dict[str, float] | None = Field(None, description="By source; all of them.")
-    composition: dict[str, int] | None = Field(None, description="By source; all of them, of the same sum as before.")
-
-
-class SourceConfig(_Model):
-    """One source: a dataset, or part of it, and its weight."""
-
-    url: str = Field(
-        description="Folder or URL of the dataset; a relative path is relative to this file, ~ and $NAME are expanded."
+    weights: dict[str, float] | None = Field(None, description="By source, or group; all of them.")
+    composition: dict[str, int] | None = Field(
+        None, description="By source, or group; all of them, of the same sum as before."
     )
-    split: str | None = Field(None, description="One of its splits; needed where it has several, or 'all'.")
-    where: str | None = Field(None, description="Condition over the index's columns, such as duration_s >= 2.")
-    take: int | None = Field(None, ge=0, description="Only the first so many rows.")
-    windows: WindowsConfig | None = Field(None, description="Windows as rows.")
-    draws: DrawsConfig | None = Field(None, description="Several rows from long recordings.")
-    balance: BalanceConfig | None = Field(None, description="Rows of rare values repeated.")
-    repeat: float | None = Field(None, gt=0, description="Times that each row comes in a pass.")
-    each: EachConfig | None = Field(None, description="One row for each value of a column.")
-    weight: float | None = Field(None, ge=0, description="Share of the draws; all sources have one, or none has.")
-    storage_options: dict[str, Any] = Field(default_factory=dict, description="For the storage behind the URL.")
 
 
 _FALLBACK = "Where no crop will do: the best there is, another recording, or stop."
 
 
-class RandomCropConfig(_Model):
+class RandomCropConfig(ConfigModel):
     """A crop anywhere."""
 
     kind: Literal["random"]
@@ -118,14 +61,14 @@ class RandomCropConfig(_Model):
     fallback: Fallback = Field("keep", description=_FALLBACK)
 
 
-class CenterCropConfig(_Model):
+class CenterCropConfig(ConfigModel):
     """The middle of each recording."""
 
     kind: Literal["center"]
     duration_s: float = Field(gt=0)
 
 
-class SalientCropConfig(_Model):
+class SalientCropConfig(ConfigModel):
     """A crop where there is something to hear."""
 
     kind: Literal["salient"]
@@ -136,7 +79,7 @@ class SalientCropConfig(_Model):
     fallback: Fallback = Field("keep", description=_FALLBACK)
 
 
-class EventCropConfig(_Model):
+class EventCropConfig(ConfigModel):
     """A crop at one of a recording's intervals."""
 
     kind: Literal["event"]
@@ -146,7 +89,7 @@ class EventCropConfig(_Model):
     fallback: Fallback = Field("keep", description=_FALLBACK)
 
 
-class MiningConfig(_Model):
+class MiningConfig(ConfigModel):
     """Hard examples, delivered again by one of the sources."""
 
     source: str = Field(description="Which source delivers what was fed back.")
@@ -154,7 +97,7 @@ class MiningConfig(_Model):
     above: float = Field(0.5, description="Only scores above this are kept.")
 
 
-class ShuffleConfig(_Model):
+class ShuffleConfig(ConfigModel):
     """How the rows of a pass are permuted."""
 
     kind: Literal["full", "block", "none"] = "full"
@@ -173,19 +116,24 @@ _CROPS: dict[str, type[Crop]] = {
 }
 
 
-class StreamConfig(_Model):
+class StreamConfig(ConfigModel):
     """A stream: what ``shardkit.Stream`` takes."""
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
     groups: dict[str, GroupConfig] = Field(
-        default_factory=dict, description="Groups of sources: equal ones, unless they have weights."
+        default_factory=dict,
+        description="Groups of sources: equal ones, unless they have weights, or counts in a composition.",
     )
     schedule: list[StageConfig] = Field(
         default_factory=list, description="Weights, or compositions, that take the place of the first later on."
     )
     temperature: float | None = Field(None, ge=0, description="Power of the weights, or of the sizes without weights.")
     composition: dict[str, int] | None = Field(
-        None, description="Samples of each source in a batch, in place of weights; the global batch is a multiple."
+        None,
+        description="In place of weights, samples of each source or group in a batch; the global batch is a multiple.",
+    )
+    labels: LabelNames = Field(
+        "merged", description="Whether labels of one name in several sources are one class, or each source has its own."
     )
     mining: MiningConfig | None = Field(None, description="Hard examples; needs epoch_samples.")
     crop: CropConfig | None = Field(None, description="None delivers whole rows.")
@@ -218,25 +166,48 @@ class StreamConfig(_Model):
         STALL_S, gt=0, description="Seconds without a batch after which a warning says why; None: never."
     )
 
-    def weights(self) -> dict[str, float] | list[tuple[int, dict[str, float]]] | None:
-        """Return the weights by source, or the schedule of them, or None where no source has one.
+    def group_members(self) -> dict[str, dict[str, float]] | None:
+        """Return the sources of each group with their weights in it, or None where there are no groups.
 
         Raises:
-            InputError: Some sources have a weight and others have none; or the groups are not groups of the sources.
+            InputError: Some sources of a group have a weight and others have none; or one is unknown, or there twice.
         """
-        if self.groups and (self.schedule or self.composition is not None):
-            raise InputError("groups share by weight, and a schedule or a composition is given too; choose one")
-        if self.groups:
-            members = {name: (group.weight, group.sources) for name, group in self.groups.items()}
-            return group_weights(members, {name: source.weight for name, source in self.sources.items()})
-        given = {name: source.weight for name, source in self.sources.items() if source.weight is not None}
-        missing = [name for name in self.sources if name not in given]
-        stages = [] if self.composition is not None else self.schedule
-        if missing and (given or stages):
-            raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight, or none")
-        if stages:
-            return [(0, given), *self._later("weights")]
-        return given or None
+        found = {}
+        for name, group in self.groups.items():
+            members = [source for source in group.sources if source in self.sources]
+            given = [source for source in members if self.sources[source].weight is not None]
+            if len(members) < len(group.sources) or len(set(members)) < len(members):
+                checked_groups(list(self.sources), {name: group.sources})  # which says what is wrong
+            if given and len(given) < len(members):
+                raise InputError(f"groups.{name}: give each of its sources a weight, or none of them")
+            found[name] = {source: 1.0 if not given else self.sources[source].weight or 0.0 for source in members}
+        return found or None
+
+    def weights(self) -> dict[str, float] | list[tuple[int, dict[str, float]]] | None:
+        """Return the weights by source or group, or the schedule of them, or None where nothing has one.
+
+        Raises:
+            InputError: Some sources have a weight and others have none.
+        """
+        in_group = {source for group in self.groups.values() for source in group.sources}
+        alone = [name for name in self.sources if name not in in_group]
+        if self.composition is not None:
+            self._refuse_weights(alone)
+            return None
+        given = {name: group.weight or 1.0 for name, group in self.groups.items()}
+        given |= {name: weight for name in alone if (weight := self.sources[name].weight) is not None}
+        missing = [name for name in alone if name not in given]
+        if missing and (given or self.schedule):
+            or_group = ", or put it into a group" if self.groups else ", or none"
+            raise InputError(f"sources.{missing[0]}.weight is missing; give every source a weight{or_group}")
+        return [(0, given), *self._later("weights")] if self.schedule else given or None
+
+    def _refuse_weights(self, alone: Sequence[str]) -> None:
+        """Raise if something has a weight for which a composition has a count."""
+        weighted = [f"sources.{name}" for name in alone if self.sources[name].weight is not None]
+        weighted += [f"groups.{name}" for name, group in self.groups.items() if group.weight is not None]
+        if weighted:
+            raise InputError(f"{weighted[0]}.weight beside a composition, whose count says it; leave one of them out")
 
     def compositions(self) -> list[tuple[int, dict[str, int]]] | None:
         """Return the schedule of compositions, or None where there is none.
@@ -259,6 +230,7 @@ class StreamConfig(_Model):
         plain = self.model_dump(exclude={"sources", "groups", "schedule", "crop", "shuffle"})
         return plain | {
             "weights": self.weights(),
+            "groups": self.group_members(),
             "composition": self.compositions(),
             "mining": None if self.mining is None else Mining(**self.mining.model_dump()),
             "crop": crop_of(self.crop),
@@ -273,36 +245,23 @@ def open_sources(config: StreamConfig, location: Location) -> dict[str, View]:
         InputError: A source can't be as described; the message names it.
     """
     views = {}
+    opened: dict[str, View] = {}  # sources of one dataset share its index
     for name, source in config.sources.items():
         try:
-            place = resolve(location.parent, expanded_path(source.url))
+            # What others may have written must not send this machine's variables to a host of its choice.
+            url = expanded_path(source.url) if location.is_local else source.url
+            place = resolve(location.parent, url)
         except InputError as err:
             raise InputError(f"{location}: sources.{name}.url: {err}") from err
-        dataset = open_dataset(locate(place.url, place.options | source.storage_options), source.split)
+        options = place.options | source.storage_options
+        same = repr((place.url, sorted(options.items()), source.split))
+        if same not in opened:
+            opened[same] = open_dataset(locate(place.url, options), source.split)
         try:
-            views[name] = _narrowed(dataset, source)
+            views[name] = narrowed(opened[same], source, location)
         except InputError as err:
             raise InputError(f"{location}: sources.{name}: {err}") from err
     return views
-
-
-def _narrowed(view: View, source: SourceConfig) -> View:
-    if source.where is not None:
-        view = view.where(source.where)
-    if source.take is not None:
-        view = view.take(source.take)
-    if source.windows is not None:
-        windows = source.windows
-        wanted = None if windows.content is None else _content_of(windows.content)
-        view = view.windows(windows.size_s, windows.hop_s, partial=windows.partial, content=wanted)
-    if source.draws is not None:
-        view = view.draws(source.draws.size_s, source.draws.power)
-    if source.balance is not None:
-        balance = source.balance
-        view = view.balance(balance.column, balance.power, rare=balance.rare, several=balance.several)
-    if source.repeat is not None:
-        view = view.repeat(source.repeat)
-    return view if source.each is None else view.each(source.each.column, rare=source.each.rare)
 
 
 def load_config(location: Location) -> StreamConfig:
@@ -313,9 +272,9 @@ def load_config(location: Location) -> StreamConfig:
         NotFoundError: No such file.
     """
     try:
-        found = yaml.safe_load(read_bytes(location))
-    except yaml.YAMLError as err:
-        raise InputError(f"{location}: not YAML: {' '.join(str(err).split())}") from err
+        found = parse_yaml(read_bytes(location))
+    except InputError as err:
+        raise InputError(f"{location}: {err}") from err
     try:
         return StreamConfig.model_validate(found)
     except ValidationError as err:
@@ -329,12 +288,8 @@ def crop_of(config: CropConfig | None) -> Crop | None:
     options = config.model_dump(exclude={"kind", "content"})
     wanted = getattr(config, "content", None)
     if wanted is not None:
-        options["content"] = _content_of(wanted)
+        options["content"] = content_of(wanted)
     return _CROPS[config.kind](**options)
-
-
-def _content_of(config: ContentConfig) -> Content:
-    return content(config.of, config.ratio, part=config.part)
 
 
 def shuffle_of(config: str | ShuffleConfig) -> Shuffle:

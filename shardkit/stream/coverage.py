@@ -1,7 +1,7 @@
 """Which values of a column a stream draws between two positions, on all ranks: counted from the plan, no bytes read."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
 from shardkit.stream.balance import values_of
-from shardkit.stream.plan import Source
+from shardkit.stream.columns import event_names
+from shardkit.stream.plan import Drawn, Source
+from shardkit.stream.targets import class_of
 
 _Ints = NDArray[np.int64]
 _POSITIONS_AT_ONCE = 2**18
@@ -42,6 +44,16 @@ class Coverage:
         """The values that are not drawn."""
         return tuple(name for name, count in self.counts.items() if not count)
 
+    def apart(self) -> "Coverage":
+        """Return the same with the values of each source as values of their own, ``SOURCE/VALUE``."""
+        return replace(
+            self,
+            by_source={
+                source: {class_of(source, value): count for value, count in counts.items()}
+                for source, counts in self.by_source.items()
+            },
+        )
+
     def __str__(self) -> str:
         found, missing = len(self.counts) - len(self.missing), self.missing
         some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
@@ -51,7 +63,7 @@ class Coverage:
 
 def coverage_of(
     sources: Sequence[Source],
-    recordings: Callable[[_Ints], tuple[_Ints, _Ints, _Ints]],
+    recordings: Callable[[_Ints], Drawn],
     column: str,
     *,
     start: int,
@@ -61,7 +73,7 @@ def coverage_of(
 
     Args:
         sources: Of the stream.
-        recordings: Returns the source, and the row of its catalog and the part of it, that is drawn at each position.
+        recordings: Returns what is drawn at each position.
         column: A column of the index; a source without it counts nothing.
         start: The first position.
         stop: The position after the last.
@@ -69,22 +81,30 @@ def coverage_of(
     Raises:
         InputError: No source has the column, or its values can't be counted.
     """
-    hits = [np.zeros(len(source.catalog.table), dtype=np.int64) for source in sources]
+    hits = [np.zeros(_num_items(source), dtype=np.int64) for source in sources]
     for positions in _chunks(start, stop):
-        drawn, rows, _ = recordings(positions)
+        drawn = recordings(positions)
         for index, counted in enumerate(hits):
-            np.add.at(counted, rows[drawn == index], 1)
-    known = [column in source.catalog.table.column_names for source in sources]
+            # A hard example may be an event in a source of recordings, but no recording in one of events.
+            items = (drawn.events if sources[index].view.of_events else drawn.rows)[drawn.sources == index]
+            np.add.at(counted, items[items >= 0], 1)
+    known = [column in source.view.selection.columns.column_names for source in sources]
     found = {}
     for source, counted, has in zip(sources, hits, known, strict=True):
         if not has and any(known):
             continue
-        values = values_of(source.catalog, source.view.rows, column, "coverage").without_none()
-        drawn_rows = counted[source.view.rows]
-        totals = np.bincount(values.codes, weights=drawn_rows[values.rows], minlength=len(values.names))
+        chosen = source.view.selection
+        values = values_of(chosen.columns, column, "coverage").without_none()
+        drawn_items = counted[chosen.items if chosen.spans is None else chosen.spans.numbers]
+        totals = np.bincount(values.codes, weights=drawn_items[values.rows], minlength=len(values.names))
         there = np.flatnonzero(np.bincount(values.codes, minlength=len(values.names)))
         found[source.name] = {str(values.names[code]): int(totals[code]) for code in there.tolist()}
     return Coverage(column, start, stop, found)
+
+
+def _num_items(source: Source) -> int:
+    """Return how many different recordings, or events, a source could draw."""
+    return len(event_names(source.catalog)) if source.view.of_events else len(source.catalog.table)
 
 
 def check_range(start: int, stop: int, *, end: int | None) -> tuple[int, int]:

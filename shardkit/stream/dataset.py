@@ -8,6 +8,7 @@ import numpy as np
 from shardkit.core.errors import InputError
 from shardkit.storage.location import Location, locate
 from shardkit.stream.catalog import Catalog, load_catalog
+from shardkit.stream.selection import Selection
 from shardkit.stream.view import View
 
 
@@ -15,7 +16,7 @@ class Dataset(View):
     """All rows of a dataset, or of one split of it. Made by ``shardkit.open``."""
 
     def __init__(self, catalog: Catalog) -> None:
-        super().__init__(catalog, np.arange(len(catalog.table), dtype=np.int64))
+        super().__init__(Selection(catalog, np.arange(len(catalog.table), dtype=np.int64)))
 
 
 def open_dataset(

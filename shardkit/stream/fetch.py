@@ -31,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 FREE_GAP = 4 * 1024
 MAX_WASTE = 0.25  # of the bytes asked for; more may be what another rank reads as well
 MAX_READ = 8 * 1024 * 1024  # beyond this, one request no longer costs noticeably less than two
+MOST_READS = 10  # of bytes that are other ones each time
 
 
 @dataclass(slots=True, eq=False)
@@ -113,8 +114,8 @@ class Fetcher:
         self.activity = Activity()
         self._counts = counts
 
-    def fetch(self, join: Join) -> memoryview:
-        """Return the bytes of a join.
+    def fetch(self, join: Join, *, fresh: bool = False) -> memoryview:
+        """Return the bytes of a join; ``fresh``: not those that the node's cache has.
 
         Raises:
             CorruptDataError: The tar is not the one that was indexed.
@@ -125,7 +126,9 @@ class Fetcher:
         before = self.activity.begin("storage", join)
         try:
             if self.cache is not None and not tar.is_local:
-                data = self.cache.read(tar, join.lo, join.hi, identity=info.hash, size=info.bytes, traffic=traffic)
+                data = self.cache.read(
+                    tar, join.lo, join.hi, identity=info.hash, size=info.bytes, traffic=traffic, fresh=fresh
+                )
             else:
                 data = read_range(tar, join.lo, join.hi, traffic=traffic, expected_size=info.bytes)
         finally:
@@ -146,11 +149,7 @@ class Fetcher:
         return [memoryview(data) for data in found]
 
     def deliver(self, piece: Piece, data: memoryview, use: Callable[[Piece, memoryview], T]) -> T:
-        """Return what ``use`` makes of a piece and its bytes, or of the whole member, if the piece is not as it should.
-
-        All of a member is the slow, safe way: it has a hash and needs no seek table. A member that was damaged or
-        replaced does not pass that, and the first error stands, which says where. One that does is sound, and what was
-        wrong is its seek table.
+        """Return what ``use`` makes of a piece and its bytes, read again if they are not as they should be.
 
         Raises:
             AudioError, FormatError: The bytes are not what they should be.
@@ -158,15 +157,30 @@ class Fetcher:
         try:
             return use(piece, data)
         except (AudioError, FormatError) as err:
-            return self.deliver_whole(piece, use, err)
+            return self.deliver_again(piece, data, use, err)
 
-    def deliver_whole(self, piece: Piece, use: Callable[[Piece, memoryview], T], error: ShardkitError) -> T:
-        """Return what ``use`` makes of a piece's whole member, after an error of the piece; see ``deliver``."""
-        whole = piece.whole()
+    def deliver_again(
+        self, piece: Piece, data: memoryview, use: Callable[[Piece, memoryview], T], error: ShardkitError
+    ) -> T:
+        """Return what ``use`` makes of a piece, after an error of the bytes that were read of it.
+
+        Bytes that a network has damaged are other ones when they are read again. Where they are the same, they are
+        what is stored, and all of the member is the slow, safe way: it has a hash and needs no seek table. A member
+        that was damaged or replaced does not pass that, and the first error stands, which says where. One that does is
+        sound, and what was wrong is its seek table.
+
+        Raises:
+            AudioError, FormatError: The bytes are not what they should be.
+            NotFoundError, StorageError: They can't be read again.
+        """
+        try:
+            return self._used_again(piece, [bytes(data)], use, error)
+        except (AudioError, FormatError) as err:
+            whole, error = piece.whole(), err
         if whole is None:
             raise error
         try:
-            made = use(whole, self.fetch(Join.of(0, whole)))
+            made = self._used_again(whole, [], use, error)
         except (AudioError, FormatError, NotFoundError):
             raise error from None
         _LOG.warning(
@@ -175,6 +189,40 @@ class Fetcher:
             extra={"event": "wrong_seek_table", "shard": str(piece.tar), "key": piece.catalog.key(piece.row)},
         )
         return made
+
+    def _used_again(
+        self, piece: Piece, known: list[bytes], use: Callable[[Piece, memoryview], T], error: ShardkitError
+    ) -> T:
+        """Return what ``use`` makes of a piece that is read again, until some bytes come for the second time.
+
+        Args:
+            piece: What to read.
+            known: What was read of it before, and was of no use.
+            use: As for ``deliver``.
+            error: What to raise where reading again can't help.
+        """
+        for _ in range(MOST_READS):
+            if known and piece.tar.is_local:
+                break  # where no network is between, they would be the same
+            if known and self._counts is not None:
+                self._counts[piece.source].asked.add_retry()
+            data = self.fetch(Join.of(0, piece), fresh=bool(known))
+            if any(data == other for other in known):
+                break
+            try:
+                made = use(piece, data)
+            except (AudioError, FormatError) as err:
+                error = err
+                known.append(bytes(data))
+                continue
+            if known:
+                _LOG.warning(
+                    "%s; it was read again and is sound: what was read first was damaged on the way",
+                    error,
+                    extra={"event": "damaged_on_the_way", "shard": str(piece.tar), "key": piece.catalog.key(piece.row)},
+                )
+            return made
+        raise error
 
     def count_used(self, source: int, num_bytes: int, seconds: float) -> None:
         """Count the bytes of what was delivered from a source, and the seconds that decoding them took."""
@@ -190,6 +238,10 @@ def read_member(catalog: Catalog, field: str, row: int) -> bytes:
         NotFoundError, StorageError: They can't be read.
     """
     piece = whole_member(catalog, field, row)
-    data = Fetcher().fetch(Join.of(0, piece))
+    fetcher = Fetcher()
+    return fetcher.deliver(piece, fetcher.fetch(Join.of(0, piece)), _checked)
+
+
+def _checked(piece: Piece, data: memoryview) -> bytes:
     piece.check_whole(data)
     return bytes(data)

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from shardkit.core.distinct import distinct
 from shardkit.core.errors import InputError
+from shardkit.core.sizes import format_size
 from shardkit.format.arrays import num_rows
 from shardkit.format.index import PRIMARY
 from shardkit.stream.plan import Source
 
 AudioType = Literal["float32", "int16"]
 MAX_INT16_BITS = 16
+MAX_ROW_BYTES = 4_000_000_000  # of a recording that is delivered whole, where the memory option allows no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,23 @@ def check_int16(sources: Sequence[Source], names: Sequence[str], *, sample_rate:
                     f"{name!r} has {', '.join(wrong)}; the stream has {channels} channels at {sample_rate} Hz: choose "
                     "dtype='float32'"
                 )
+
+
+def check_lengths(sources: Sequence[Source], *, most_bytes: int) -> None:
+    """Raise if a recording that is delivered whole decodes to more than there may be: an index may claim any length.
+
+    Raises:
+        InputError: Names the recording and its size.
+    """
+    for source in sources:
+        columns, rows = source.catalog.fields[PRIMARY], source.view.rows
+        sizes = 4.0 * columns.frames[rows] * columns.channels[rows]
+        if len(sizes) and sizes.max() > most_bytes:
+            row = int(rows[sizes.argmax()])
+            raise InputError(
+                f"source {source.name!r}: key {source.catalog.key(row)!r} decodes to {format_size(int(sizes.max()))}, "
+                f"{format_size(most_bytes)} are the most; deliver crops, leave it out, or raise memory="
+            )
 
 
 def row_shapes(sources: Sequence[Source], names: Sequence[str], crop_s: float | None) -> Mapping[str, RowsShape]:

@@ -29,7 +29,7 @@ def loudness_of(sources: Sequence[Source], draws: Sequence[Draw | None]) -> NDAr
     NaN where nothing is drawn or the index has no loudness; -inf where nothing passes BS.1770's absolute gate.
     """
     found = np.full(len(draws), np.nan)
-    drawn = np.array([(-1, 0, 0, 0) if draw is None else draw for draw in draws], dtype=np.int64).reshape(-1, 4)
+    drawn = np.array([(-1, 0, 0, 0) if draw is None else draw[:4] for draw in draws], dtype=np.int64).reshape(-1, 4)
     for source in distinct(drawn[:, 0]):
         if source >= 0:
             mine = np.flatnonzero(drawn[:, 0] == source)

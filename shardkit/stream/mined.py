@@ -127,6 +127,10 @@ def load_examples(feedback: object, digest: object) -> HardExamples:
 
 
 def _by_key(keys: list[Any], scores: NDArray[np.float64], source: Source) -> Examples:
+    if source.view.of_events:
+        raise InputError(
+            f"feedback: keys name recordings, and the rows of source {source.name!r} are events; give positions"
+        )
     known = one_chunk(source.catalog.table.column("key"))
     places = pc.index_in(pa.array(keys, type=known.type), value_set=known)
     if places.null_count:
@@ -134,13 +138,13 @@ def _by_key(keys: list[Any], scores: NDArray[np.float64], source: Source) -> Exa
         raise InputError(f"feedback: no key {missing!r} in {source.catalog.location}, of source {source.name!r}")
     rows = np.asarray(places, dtype=np.int64)
     none = np.full(len(rows), -1)
-    return Examples(rows, none, none, scores).at(source.view.has(rows))
+    return Examples(rows, none, none, scores).at(source.view.has(rows, none))
 
 
 def _by_position(
     positions: _Ints, scores: NDArray[np.float64], sources: Sequence[Source], mined: Mined, planner: Planner
 ) -> Examples:
-    drawn, rows, starts = planner.recordings(positions)
+    drawn, rows, starts, events = planner.recordings(positions)
     early = np.flatnonzero((drawn == mined.source) & (positions < mined.since))
     if len(early) and mined.since:
         raise InputError(
@@ -152,7 +156,10 @@ def _by_position(
     origins[places] = mined.kept.origins[numbers]
     hard = sources[mined.source]
     same = np.array([_same_rows(source.catalog, hard.catalog) for source in sources])
-    return Examples(rows, starts, origins, scores).at(same[drawn] & hard.view.has(np.where(same[drawn], rows, 0)))
+    mine = same[drawn]
+    return Examples(rows, starts, origins, scores).at(
+        mine & hard.view.has(np.where(mine, rows, 0), np.where(mine, events, -1))
+    )
 
 
 def _same_rows(one: Catalog, other: Catalog) -> bool:

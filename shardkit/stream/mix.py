@@ -7,8 +7,9 @@ from typing import Any
 
 from shardkit.core.checks import checked_whole, is_number
 from shardkit.core.errors import InputError, StateError
-from shardkit.core.mixture import apportion, weights_in_order
+from shardkit.core.mixture import apportion
 from shardkit.core.stages import Stage
+from shardkit.stream.groups import Groups
 
 Weights = Mapping[str, float]
 Schedule = Sequence[tuple[int, Weights]]
@@ -22,12 +23,12 @@ _MAX_HISTORY = 600  # characters of JSON; fingerprint and position take less tha
 
 
 def stages_of(
-    names: Sequence[str], sizes: Sequence[int], weights: Weights | Schedule | None, temperature: float | None
+    groups: Groups, sizes: Sequence[int], weights: Weights | Schedule | None, temperature: float | None
 ) -> Stages:
     """Return the stages of a mix.
 
     Args:
-        names: Names of the sources.
+        groups: What the weights are of: the sources, or groups of them.
         sizes: Rows of the sources.
         weights: Weights by name; or a schedule, (from sample, weights by name) each; None: equal, or with a
             temperature the sizes.
@@ -39,29 +40,29 @@ def stages_of(
     if temperature is not None and (not is_number(temperature) or temperature < 0):
         raise InputError(f"temperature {temperature!r} is not a number of at least 0; 1 keeps the weights")
     if weights is None:
-        found = [1.0] * len(names) if temperature is None else [float(size) for size in sizes]
-        return (Stage(0, _shares(names, found, temperature)),)
+        found = [1.0 if temperature is None else float(sum(sizes[i] for i in group)) for group in groups.members]
+        return (Stage(0, _shares(groups, found, temperature)),)
     if isinstance(weights, Mapping):
-        return (Stage(0, _shares(names, weights_in_order(names, weights), temperature)),)
+        return (Stage(0, _shares(groups, groups.in_order(weights, what="weight"), temperature)),)
     return _scheduled(
-        "weights", 0.7, weights, lambda entry: _shares(names, weights_in_order(names, entry), temperature)
+        "weights", 0.7, weights, lambda entry: _shares(groups, groups.in_order(entry, what="weight"), temperature)
     )
 
 
-def composed_stages(names: Sequence[str], composition: Composition) -> tuple[Stages, int]:
+def composed_stages(groups: Groups, composition: Composition) -> tuple[Stages, int]:
     """Return the stages of a fixed composition, and the samples of a batch of it.
 
     Args:
-        names: Names of the sources.
-        composition: Samples of each batch by source; or a schedule, (from sample, samples by source) each.
+        groups: What the counts are of: the sources, or groups of them.
+        composition: Samples of each batch by name; or a schedule, (from sample, samples by name) each.
 
     Raises:
         InputError: Something in the above can't be; the message says what would work.
     """
     schedule = [(0, composition)] if isinstance(composition, Mapping) else composition
-    stages = _scheduled("composition", 8, schedule, lambda entry: _counts(names, entry))
-    batch = sum(stages[0].shares)
-    for stage in stages:
+    counted = _scheduled("composition", 8, schedule, lambda entry: _counts(groups, entry))
+    batch = sum(counted[0].shares)
+    for stage in counted:
         if sum(stage.shares) != batch:
             raise InputError(
                 f"composition: batches of {sum(stage.shares)} from sample {stage.start}, of {batch} before; the counts "
@@ -69,13 +70,13 @@ def composed_stages(names: Sequence[str], composition: Composition) -> tuple[Sta
             )
     if not batch:
         raise InputError("composition: all counts are zero; give at least one source some samples of each batch")
-    return stages, batch
+    return tuple(Stage(stage.start, groups.slots(stage.shares)) for stage in counted), batch
 
 
-def _counts(names: Sequence[str], counts: Counts) -> tuple[int, ...]:
+def _counts(groups: Groups, counts: Counts) -> tuple[int, ...]:
     for name, count in counts.items():
         checked_whole(count, f"composition: the samples of {name!r} in each batch", least=0, most=2**20)
-    return tuple(int(count) for count in weights_in_order(names, counts, what="count in composition"))
+    return tuple(int(count) for count in groups.in_order(counts, what="count in composition"))
 
 
 def _scheduled(
@@ -98,10 +99,10 @@ def _scheduled(
     return tuple(stages)
 
 
-def _shares(names: Sequence[str], weights: Sequence[float], temperature: float | None) -> tuple[int, ...]:
+def _shares(groups: Groups, weights: Sequence[float], temperature: float | None) -> tuple[int, ...]:
     if temperature is not None and all(is_number(weight) and weight >= 0 for weight in weights):
         weights = [0.0 if weight == 0 else float(weight) ** temperature for weight in weights]
-    return tuple(apportion(names, weights).tolist())
+    return tuple(apportion(groups.sources, groups.weights(weights)).tolist())
 
 
 def stage_at(stages: Stages, position: int) -> Stage:
@@ -160,7 +161,7 @@ def load_history(history: object, own: Stages, position: int, *, num_sources: in
 def _checked_history(history: object, num_sources: int, position: int) -> Stages:
     try:
         stages = tuple(Stage(int(start), tuple(int(share) for share in shares)) for start, shares in history)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise StateError(f"not the state of a stream: its history is {str(history)[:80]!r}") from None
     if any(len(stage.shares) != num_sources or not 0 <= stage.start < position for stage in stages):
         raise StateError(f"not a state of this stream: its history is {str(history)[:80]!r}")

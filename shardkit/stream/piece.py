@@ -165,7 +165,7 @@ class ValuePiece(Piece):
             if kind == "array":
                 return self._array(raw)
             return json.loads(raw) if kind == "json" else raw.decode()
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             found = {"json": "not JSON: ", "text": "not text in UTF-8: "}.get(kind, "")
             raise CorruptDataError(f"{self.catalog.place(self.field, self.row)}: {found}{err}") from err
 

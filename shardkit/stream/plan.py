@@ -43,12 +43,28 @@ class Source:
 
 
 class Draw(NamedTuple):
-    """One sample to deliver: which source, which row of its catalog, samples [start, stop) at the stored rate."""
+    """One sample to deliver: which source, which row of its catalog, samples [start, stop) at the stored rate.
+
+    ``event`` is the interval of the catalog whose name is the sample's label; -1: its labels are the recording's.
+    """
 
     source: int
     row: int
     start: int
     stop: int
+    event: int = -1
+
+
+class Drawn(NamedTuple):
+    """What is drawn at some positions, before it is cropped; all arrays are (position,).
+
+    ``rows`` are those of the sources' catalogs, ``starts`` where the rows' sections begin, ``events`` as in ``Draw``.
+    """
+
+    sources: _Ints
+    rows: _Ints
+    starts: _Ints
+    events: _Ints
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,22 +193,27 @@ class Planner:
             self._replace(placed, positions, *self.mined.taken(positions, drawn.sources))
         return placed, drawn.passes
 
-    def recordings(self, positions: _Ints) -> tuple[_Ints, _Ints, _Ints]:
-        """Return what is drawn at some positions: the source, the row of its catalog, and where its section starts.
+    def recordings(self, positions: _Ints) -> Drawn:
+        """Return what is drawn at some positions; what a crop skips is among it, and not what takes its place."""
+        found = self._drawn(positions)
+        if self.mined is not None:
+            kept, (places, numbers) = self.mined.kept, self.mined.taken(positions, found.sources)
+            found.rows[places], found.starts[places] = kept.rows[numbers], kept.starts[numbers]
+            found.events[places] = -1
+            again = kept.origins[numbers] >= 0
+            found.events[places[again]] = self._drawn(kept.origins[numbers[again]]).events
+        return found
 
-        What a crop skips is among them, and not what takes its place.
-        """
+    def _drawn(self, positions: _Ints) -> Drawn:
+        """Return what the order draws at some positions."""
         drawn = self._order.draws(positions)
-        rows, starts = np.empty_like(drawn.rows), np.empty_like(drawn.rows)
+        rows, starts, events = (np.empty_like(drawn.rows) for _ in range(3))
         for source in distinct(drawn.sources):
             mine = np.flatnonzero(drawn.sources == source)
             view = self._sources[source].view
             found = view.sections(drawn.rows[mine], passes=drawn.passes[mine], key=self._keys[source])
-            rows[mine], starts[mine] = found.rows, found.starts
-        if self.mined is not None:
-            places, numbers = self.mined.taken(positions, drawn.sources)
-            rows[places], starts[places] = self.mined.kept.rows[numbers], self.mined.kept.starts[numbers]
-        return drawn.sources, rows, starts
+            rows[mine], starts[mine], events[mine] = found.rows, found.starts, found.events
+        return Drawn(drawn.sources, rows, starts, events)
 
     def _replace(self, placed: list[Draw | None], positions: _Ints, places: _Ints, numbers: _Ints) -> None:
         """Put hard examples in the places of draws: as they were drawn first or, named by key, with a crop of now."""
@@ -275,14 +296,16 @@ class Planner:
         for source in distinct(sources):
             mine = np.flatnonzero(sources == source)
             found = self._sources[source].view.sections(rows[mine], passes=passes[mine], key=self._keys[source])
-            columns = (array.tolist() for array in (mine, found.rows, found.starts, found.stops, chances[mine]))
-            for index, row, start, stop, chance in zip(*columns, strict=True):
+            columns = (
+                array.tolist() for array in (mine, found.rows, found.starts, found.stops, found.events, chances[mine])
+            )
+            for index, row, start, stop, event, chance in zip(*columns, strict=True):
                 if self._crop is None:
-                    placed[index] = (Draw(source, row, start, stop),) * len(chance)
+                    placed[index] = (Draw(source, row, start, stop, event),) * len(chance)
                     continue
                 bounds = self._crops_of(self._crop, source, row, (start, stop), chance)
                 if bounds is not None:
-                    placed[index] = tuple([Draw(source, row, first, last) for first, last in bounds])
+                    placed[index] = tuple([Draw(source, row, first, last, event) for first, last in bounds])
         return placed
 
     def _crops_of(

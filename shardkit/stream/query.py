@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shardkit.core.errors import InputError
+from shardkit.stream.columns import Columns
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: pc.equal,
@@ -54,11 +55,11 @@ _ALLOWED = (
 _NONE = "None goes with ==, !=, is and is not only; a missing value meets no other comparison"
 
 
-def matching_rows(table: pa.Table, condition: str) -> NDArray[np.bool_]:
+def matching_rows(table: Columns, condition: str) -> NDArray[np.bool_]:
     """Return which rows of the table meet the condition.
 
     Args:
-        table: An index.
+        table: The columns of the rows.
         condition: Such as ``duration_s >= 2 and lang == 'en'`` or ``'dog' in labels``.
 
     Raises:
@@ -92,7 +93,7 @@ def _syntax_fault(condition: str, err: SyntaxError | ValueError) -> str:
 class _Evaluator(ast.NodeVisitor):
     """Evaluates one condition; each ``visit_`` returns an Arrow column, a constant or a list of constants."""
 
-    def __init__(self, table: pa.Table, condition: str) -> None:
+    def __init__(self, table: Columns, condition: str) -> None:
         self._table = table
         self._condition = condition
 

@@ -254,7 +254,7 @@ def _put_all(joins: Sequence[Join], found: Sequence[memoryview], buffers: Buffer
                     buffers.put(index, piece, part)
                 except SAMPLE_FAULTS as err:
                     try:
-                        fetcher.deliver_whole(piece, partial(buffers.put, index), err)
+                        fetcher.deliver_again(piece, part, partial(buffers.put, index), err)
                     except SAMPLE_FAULTS as still:
                         faults.append((index, still))
                         continue

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from shardkit.core.checks import is_number
 from shardkit.core.errors import InputError
+from shardkit.core.sizes import format_size
 from shardkit.format.index import PRIMARY, RESERVED
 from shardkit.stream.catalog import Catalog
 from shardkit.stream.fetch import Fetcher, joined
 from shardkit.stream.piece import AudioPiece, Piece, pieces_of
 
+MAX_READ_BYTES = 16_000_000_000  # of decoded samples: 11 hours of stereo at 48 kHz; an index may claim any length
 _MAX_S = 1e12  # 30,000 years: times in samples stay integers that floats can hold
 
 
@@ -88,6 +90,12 @@ def read_section(catalog: Catalog, row: int, start: int, stop: int) -> Sample:
         AudioError, CorruptDataError, StorageError: It can't be read; the message gives shard, key and byte.
     """
     primary = catalog.fields[PRIMARY]
+    num_bytes = 4 * (stop - start) * int(primary.channels[row])
+    if num_bytes > MAX_READ_BYTES:
+        raise InputError(
+            f"key {catalog.key(row)!r}: {format_size(num_bytes)} of samples, {format_size(MAX_READ_BYTES)} are the "
+            "most at once; read it in parts, with start_s and duration_s"
+        )
     names = [name for name, columns in catalog.fields.items() if columns.present[row]]
     values = _values(pieces_of(catalog, names, row, start, stop))
     record = catalog.table.drop_columns(["fields"]).slice(row, 1).to_pylist()[0]

@@ -18,6 +18,7 @@ from shardkit.core.stages import SourceRows
 from shardkit.storage.location import locate
 from shardkit.stream.arguments import (
     checked_dtype,
+    checked_label_names,
     checked_names,
     checked_passes,
     checked_shuffle,
@@ -37,7 +38,8 @@ from shardkit.stream.coverage import Coverage, check_range, coverage_of
 from shardkit.stream.delivery import Delivery, Share
 from shardkit.stream.faults import Fault, FaultLog
 from shardkit.stream.fetch import Fetcher
-from shardkit.stream.fields import AudioType, delivered_fields
+from shardkit.stream.fields import MAX_ROW_BYTES, AudioType, check_lengths, delivered_fields
+from shardkit.stream.groups import GroupsOption, checked_groups
 from shardkit.stream.ledger import Ledger
 from shardkit.stream.mined import Mined, examples_of, load_examples, mined_source
 from shardkit.stream.mix import (
@@ -55,6 +57,7 @@ from shardkit.stream.plan import Planner, check_crop, check_sources, common_chan
 from shardkit.stream.pool import Empty
 from shardkit.stream.ranks import check_unchanged, resolve_ranks
 from shardkit.stream.state import dump_state, fingerprint, load_state
+from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
 from shardkit.stream.watchdog import STALL_S, Sight, Watch, checked_stall
 
@@ -74,6 +77,10 @@ class Stream:
         composition: In place of weights, samples of each source in a batch, such as ``{"speech": 24, "noise": 8}``:
             exactly so many in each global batch, which must be a multiple of their sum, and on each rank its share of
             them. Or a schedule, as of weights, from samples with which a batch begins.
+        groups: Sources that share what weights or a composition give to the group's name: lists of them, which share
+            equally, ``{"positive": ["strong", "rare"]}``, or with weights, ``{"positive": {"strong": 3, "rare": 1}}``.
+        labels: ``merged``: classes of one name in several sources are one class. ``by_source``: each source has classes
+            of its own, ``SOURCE/CLASS``.
         mining: ``Mining("hard")``: from one epoch to the next, the source ``hard`` delivers first what ``feedback`` was
             told, hardest first, and then its own draws. Needs ``epoch_samples``. None: nothing is fed back.
         crop: ``RandomCrop``, ``CenterCrop``, ``SalientCrop`` or ``EventCrop``; None delivers whole rows, padded to the
@@ -128,6 +135,8 @@ class Stream:
         weights: Weights | Schedule | None = None,
         temperature: float | None = None,
         composition: Composition | None = None,
+        groups: GroupsOption | None = None,
+        labels: LabelNames = "merged",
         mining: Mining | None = None,
         crop: Crop | None = None,
         views: int = 1,
@@ -163,22 +172,26 @@ class Stream:
         self.rank, self.world_size = resolve_ranks(rank, world_size, check=check_ranks)
         sizes = [len(source.view) for source in self._sources]
         names = [source.name for source in self._sources]
-        self.passes = checked_passes(passes, weights, temperature, epoch_samples, composition)
+        self.passes = checked_passes(passes, weights, temperature, epoch_samples, composition, groups)
+        self._groups = checked_groups(names, groups)
         self._composed: int | None = None
         self._own_stages: Stages = ()
         if composition is not None:
-            self._own_stages, self._composed = composed_stages(names, composition)
+            self._own_stages, self._composed = composed_stages(self._groups, composition)
         elif self.passes is None:
-            self._own_stages = stages_of(names, sizes, weights, temperature)
+            self._own_stages = stages_of(self._groups, sizes, weights, temperature)
         self._stages = self._own_stages
         self.batch_size = rank_batch_size(batch_size, global_batch_size, self.world_size, composed=self._composed)
         self.crop = crop
         self._views = checked_views(views, view_distance_s, crop)
         self._epoch = None if epoch_samples is None else self._whole_batches(epoch_samples)
+        held = parse_size(memory, what="memory")
         if mask_names is not None and mask_hop is None:
             raise InputError("mask_names without mask_hop: say how many samples of audio one frame of a mask is")
         rate = common_rate(self._sources, sample_rate)
         check_crop(self._sources, crop, sample_rate=rate)
+        if crop is None:
+            check_lengths(self._sources, most_bytes=max(held, MAX_ROW_BYTES))
         self._options = BatchOptions(
             sample_rate=rate,
             channels=common_channels(self._sources, channels),
@@ -190,6 +203,7 @@ class Stream:
             fields=delivered_fields(self._sources, checked_names(fields, "fields")),
             metadata=checked_names(metadata, "metadata"),
             loudness=loudness,
+            label_names=checked_label_names(labels),
         )
         self._mining = mining
         self._mined_source = -1 if mining is None else mined_source(self._sources, mining, self._epoch)
@@ -207,7 +221,7 @@ class Stream:
             share=Share(rank=self.rank, world_size=self.world_size, batch_size=self.batch_size),
             shuffle=self._shuffle,
             threads=checked_threads(threads, self._sources),
-            memory=parse_size(memory, what="memory"),
+            memory=held,
         )
         self._fingerprint = self._identify()
         self._position = 0
@@ -242,7 +256,7 @@ class Stream:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes of ``Batch.labels``: the sources' vocabularies, names that occur in several merged."""
+        """The classes of ``Batch.labels``: the sources' vocabularies, merged or, ``by_source``, one after the other."""
         return self._assembler.labels
 
     @property
@@ -484,9 +498,10 @@ class Stream:
         Batches; seconds that the consumer waited for them (``waited_s``); batches that took longer than ``stall_s``
         (``stalls``); samples; requests to the storage, the bytes they returned (``bytes_read``), those of them that
         crops were made of (``bytes_used``) and the seconds that threads spent in them (``storage_s``) and in decoding
-        (``decode_s``); samples that failed; of these what is told by source in ``sources``; of the node's cache, if
-        there is one, ``cache``: blocks that were in it or not, and bytes from it; and ``in_flight``: requests to the
-        storage that this process waits for just now.
+        (``decode_s``); requests that were made again after a failure (``retries``) or beside a slow one (``hedges``);
+        samples that failed; of these what is told by source in ``sources``; of the node's cache, if there is one,
+        ``cache``: blocks that were in it or not, and bytes from it; and ``in_flight``: requests to the storage that
+        this process waits for just now.
 
         Processes of torch's DataLoader count for themselves: ``StreamingDataset.stats`` has all.
         """
@@ -513,7 +528,8 @@ class Stream:
             end = self.end_of_iteration(start)
             stop = end if end is not None and self._position <= start else self._position
         start, stop = check_range(start, stop, end=self._planner.num_positions)
-        return coverage_of(self._sources, self._planner.recordings, column, start=start, stop=stop)
+        found = coverage_of(self._sources, self._planner.recordings, column, start=start, stop=stop)
+        return found.apart() if column == "labels" and self._options.label_names == "by_source" else found
 
     @property
     def _planner(self) -> Planner:
@@ -530,7 +546,12 @@ class Stream:
 
     def _mixed_order(self) -> MixedOrder:
         return MixedOrder(
-            self._source_rows(), seed=self._seed, shuffle=self._shuffle, stages=self._stages, batch=self._composed
+            self._source_rows(),
+            seed=self._seed,
+            shuffle=self._shuffle,
+            stages=self._stages,
+            batch=self._composed,
+            groups=None if self._composed is None else self._groups.numbers,
         )
 
     def _source_rows(self) -> list[SourceRows]:
@@ -553,7 +574,11 @@ class Stream:
 
     def _identify(self) -> dict[str, str]:
         # Only where there are any, so that states of streams without them stay what they were.
-        further = {"composition": self._composed, "mining": None if self._mining is None else repr(self._mining)}
+        further: dict[str, Any] = {
+            "composition": self._composed,
+            "groups": None if self._composed is None else self._groups.told(),
+            "mining": None if self._mining is None else repr(self._mining),
+        }
         return fingerprint(
             {name: value for name, value in further.items() if value is not None}
             | {

@@ -29,6 +29,7 @@ from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 from shardkit.core.errors import InputError
+from shardkit.storage.retries import until
 
 T = TypeVar("T")
 _Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
@@ -108,7 +109,7 @@ class Workers:
         self._jobs: deque[_Job] = deque()
         self._running = 0
         self._turns = False
-        self._closed = False
+        self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._wake: SimpleQueue[None] = SimpleQueue()  # an item for each idle thread that is to look for jobs
@@ -118,13 +119,13 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop the jobs that have not begun, and wait for the others: some seconds, if they hang.
+        """Drop the jobs that have not begun, and wait for the others, which soon wait for no storage any more.
 
         Without the lock: the garbage collector may call this in a thread that holds it.
         """
         if self.is_inherited or sys.is_finalizing():
             return
-        self._closed = True
+        self._ended.set()
         with suppress(IndexError):
             while True:
                 self._jobs.popleft()[0].cancel()
@@ -190,8 +191,9 @@ class Workers:
 
     def _stay(self) -> None:
         """Run jobs whenever there are some, until all is left."""
-        while self._work():
-            self._wake.get()
+        with until(self._ended):
+            while self._work():
+                self._wake.get()
 
     def _work(self) -> bool:
         """Run jobs until there are none, or more threads than there should be; return whether to stay."""
@@ -201,7 +203,7 @@ class Workers:
                 if job is None:
                     self._running -= 1
                     self._idle += 1
-                    return not self._closed
+                    return not self._ended.is_set()
             future, run, arguments = job
             del job
             if not future.set_running_or_notify_cancel():

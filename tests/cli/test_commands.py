@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-COMMANDS = ("pack", "index", "info", "verify", "cat", "export", "bench", "synth", "featurize")
+COMMANDS = ("pack", "index", "info", "verify", "repair", "cat", "export", "bench", "synth", "featurize", "labels")
 
 
 def run(*arguments: object, code: int = 0, **environment: str) -> str:

@@ -28,3 +28,10 @@ def run_page(name: str, names: dict[str, Any]) -> dict[str, Any]:
             assert kind == "python"
             exec(code, names)  # noqa: S102  our own documentation
     return names
+
+
+def named_tests(page: str, module: str) -> tuple[list[str], list[str]]:
+    """Return the tests that a page's table names, and those that a module has, sorted."""
+    named = re.findall(r"\| `(test_\w+)` \|", DOCS.joinpath(page).read_text())
+    there = re.findall(r"^def (test_\w+)", Path(__file__).with_name(module).read_text(), re.MULTILINE)
+    return sorted(named), sorted(there)

@@ -57,7 +57,7 @@ def test_what_comes_after_goes_on_where_what_came_before_ended():
 def test_gradients_are_those_of_the_recurrence():
     x = energies(2, 2, 70).requires_grad_()
     s = torch.tensor([0.04, 0.7], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(ema, (x, s))
+    assert torch.autograd.gradcheck(ema, (x, s), fast_mode=True)  # in one direction; in all of them below
     weights = energies(2, 2, 70, seed=1)
     found = torch.autograd.grad((ema(x, s) * weights).sum(), (x, s))
     expected = torch.autograd.grad((recurrence(x, s) * weights).sum(), (x, s))

@@ -46,6 +46,7 @@ class Request(NamedTuple):
 class FaultServer(NamedTuple):
     url: str
     requests: list[Request]
+    valid_key: list[str]  # access keys that are taken, if there are any; others have expired
 
     def http(self, name: str = "x.tar", **options: object) -> Location:
         return locate(f"{self.url}/{name}?signature=s3cret", options)
@@ -58,6 +59,7 @@ class FaultServer(NamedTuple):
 def serving(data: bytes, *manners: Manner, certificate: str | None = None) -> Iterator[FaultServer]:
     """Serve ``data`` at a free port of 127.0.0.1; ``certificate``: a PEM file with a key, for TLS."""
     requests: list[Request] = []
+    valid_key: list[str] = []
     lock = threading.Lock()
 
     class Handler(_Handler):
@@ -66,6 +68,9 @@ def serving(data: bytes, *manners: Manner, certificate: str | None = None) -> It
         def manner(self) -> Manner:
             with lock:
                 requests.append(self.facts())
+                credential = f"{self.path} {self.headers.get('Authorization', '')}"
+                if valid_key and not any(f"Credential={key}" in credential for key in valid_key):
+                    return Manner(status=403, error_code="ExpiredToken")
                 return manners[min(len(requests), len(manners)) - 1] if manners else Manner()
 
     server = _Server(("127.0.0.1", 0), Handler)
@@ -77,7 +82,7 @@ def serving(data: bytes, *manners: Manner, certificate: str | None = None) -> It
     thread.start()
     try:
         scheme = "http" if certificate is None else "https"
-        yield FaultServer(f"{scheme}://127.0.0.1:{server.server_port}", requests)
+        yield FaultServer(f"{scheme}://127.0.0.1:{server.server_port}", requests, valid_key)
     finally:
         server.shutdown()
         thread.join()

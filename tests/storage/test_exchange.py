@@ -127,7 +127,7 @@ class TestKeptConnection:
         "wrong",
         [
             *(Manner(shifted_by=3), Manner(fewer_by=3), Manner(more_by=3), Manner(more_by=3, silent_shift=True)),
-            *(Manner(breaks_off_after=20), Manner(breaks_off_after=0), BUSY),
+            *(Manner(breaks_off_after=8), Manner(breaks_off_after=0), BUSY),
         ],
     )
     def test_wrong_answers_are_asked_again_then_told(self, at: Any, wrong: Manner) -> None:
@@ -247,10 +247,9 @@ class TestKeptConnection:
         assert [number for number, _ in server.requests] == [0, 0, 1]
 
     @pytest.mark.parametrize("reply", [(), (USUAL[:30],), (USUAL + BODY[:20],)])
-    def test_silence_ends_with_the_timeout(self, reply: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("shardkit.storage.clients.READ_TIMEOUT_S", 0.3)
+    def test_silence_ends_with_the_timeout(self, reply: Reply) -> None:
         with scripted((USUAL + BODY,), reply) as server:
-            location = locate(f"{server.url}/x", {"block_size": 1 + len(reply)})  # a client of its own
+            location = locate(f"{server.url}/x", {"read_timeout": 0.3, "block_size": 1 + len(reply)})
             assert get(location) == BODY
             started = time.monotonic()
             with pytest.raises(ShardkitError, match="several times: .*timed out"):

@@ -9,11 +9,20 @@ import yaml
 import shardkit as sk
 from shardkit.storage.location import locate
 from shardkit.stream.config import load_config
+from shardkit.stream.groups import checked_groups
+
+
+def config_of(folder, **content):
+    (folder / "mix.yaml").write_text(yaml.safe_dump(content))
+    return load_config(locate(folder / "mix.yaml"))
 
 
 def weights_of(folder, **content):
-    (folder / "mix.yaml").write_text(yaml.safe_dump(content))
-    return load_config(locate(folder / "mix.yaml")).weights()
+    """The weight of each source, as the order sees it."""
+    config = config_of(folder, **content)
+    by_name = config.weights()
+    groups = checked_groups(list(config.sources), config.group_members())
+    return dict(zip(groups.sources, groups.weights(groups.in_order(by_name, what="weight")), strict=True))
 
 
 def sources(**weights):
@@ -34,7 +43,7 @@ def test_groups_and_the_sources_of_one_may_have_weights(tmp_path):
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({"g": {"sources": ["a"]}}, "sources.b is in no group"),
+        ({"g": {"sources": ["a"]}}, "sources.b.weight is missing; give every source a weight, or put it into a group"),
         ({"g": {"sources": ["a", "b", "e"]}}, "groups.g: no source 'e'; there is a, b"),
         ({"g": {"sources": ["a", "b"]}, "h": {"sources": ["b"]}}, "groups.h: source 'b' is there twice, or in 'g' too"),
         ({"g": {"sources": ["a", "a", "b"]}}, "groups.g: source 'a' is there twice"),
@@ -52,16 +61,13 @@ def test_groups_that_are_none_are_told(tmp_path, groups, message):
     [
         ({"a": 1, "b": None}, {}, "groups.g: give each of its sources a weight, or none"),
         ({"a": 0, "b": 0}, {}, "groups.g: the weights of its sources are all zero"),
-        (
-            {"a": 1, "b": 1},
-            {"schedule": [{"from_sample": 9, "weights": {"a": 1, "b": 1}}]},
-            "groups share by weight, and a schedule",
-        ),
+        ({"a": 1, "b": 1}, {"composition": {"g": 8}, "weighted": 2}, "groups.g.weight beside a composition"),
     ],
 )
 def test_weights_of_groups_that_can_not_be_are_told(tmp_path, weights, more, message):
+    group = {"sources": ["a", "b"]} | ({"weight": more.pop("weighted")} if "weighted" in more else {})
     with pytest.raises(sk.InputError, match=message):
-        weights_of(tmp_path, sources=sources(**weights), groups={"g": {"sources": ["a", "b"]}}, **more)
+        weights_of(tmp_path, sources=sources(**weights), groups={"g": group}, **more)
 
 
 def test_a_stream_draws_by_groups_and_by_folders_and_finds_its_datasets_by_variables(datasets, tmp_path, monkeypatch):

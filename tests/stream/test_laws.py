@@ -25,7 +25,10 @@ VIEWS = {
     "rooted": lambda clips, _tracks, _few: clips.balance("speaker", 0.5, rare=18, several="all"),
     "turns": lambda clips, _tracks, _few: clips.windows(0.3).each("speaker"),
     "balanced": lambda clips, _tracks, _few: clips.balance("speaker", 1.0).repeat(1.3),
+    "events": lambda clips, _tracks, _few: clips.events(segments_s=0.04).thin("noise", 0.5).balance("labels"),
+    "heard": lambda clips, _tracks, _few: clips.events("speech", overlapping="only").where("n < 90").windows(0.03),
 }
+OF_EVENTS = {"events", "heard"}  # none of which is as long as some crops
 SHUFFLES = ["full", "none", sk.Shuffle(kind="block", block_rows=8, window_blocks=2)]
 CROPS = [sk.RandomCrop(0.25), sk.CenterCrop(0.1), sk.SalientCrop(0.2, search="energy"), sk.SalientCrop(0.2), None]
 LABEL_CROPS = [  # where a source has intervals
@@ -52,6 +55,7 @@ def compositions(draw, names, starts):
 def configurations(draw):
     """Everything that decides a sequence."""
     names = draw(st.lists(st.sampled_from(sorted(VIEWS)), min_size=1, max_size=4, unique=True))
+    names += ["clips"] if set(names) <= OF_EVENTS else []
     labelled = {"clips", "some", "balanced"} & set(names)
     crops = CROPS + (LABEL_CROPS if labelled else []) + ([SKIPPING] if labelled == set(names) else [])
     weight = st.sampled_from([0.1, 0.5, 1.0, 3.0])

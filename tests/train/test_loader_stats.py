@@ -229,6 +229,7 @@ def test_a_transform_that_hangs_is_told_with_its_stack(make_stream, stalls):
     assert "in hanging" in record.stacks
     assert "transform of the batch in the loader's thread, for 0." in record.getMessage()
     assert loader.stats()["stalls"] == 1
+    # That the thread ends with the iterator, as ``no_thread_left`` sees to, shows that looking keeps nothing alive.
 
 
 @forks

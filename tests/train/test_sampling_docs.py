@@ -16,7 +16,7 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     view = pack_many_labels(tmp_path)
     Path("shards").mkdir()
     Path("shards/audioset").symlink_to(str(view.catalog.location))
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    code, grouped = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     (printed,) = re.findall(r"print\(.*\)  # (.*)", code)
     code = code.replace("RandomCrop(1.0)", "RandomCrop(0.02)")  # its clips are short here
     short = code.replace("32 * 540", "32 * 30")
@@ -40,3 +40,7 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     sevens = {key for key in view.where("not target").keys() if key.endswith("7")}
     assert len(sevens) > 8
     assert set().union(*hard[30 : 30 + len(sevens) // 4]) <= sevens  # the second epoch begins with what was mistaken
+    exec(grouped, scope)  # noqa: S102
+    batch = next(iter(scope["grouped"]))  # type: ignore[call-overload]
+    assert batch.sources.count("target") == 8
+    assert abs(batch.sources.count("turns") - 6) <= 1

@@ -9,7 +9,7 @@ for there: the recordings are cut already.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from shardkit.core.errors import InputError
@@ -23,6 +23,7 @@ from shardkit.storage.store import exists, is_folder, list_files
 
 _CLIP_S = 10.0  # what strong tables annotate
 _LONGER_S = 1.0  # than its clip a recording may be: encoders pad, tools cut at key frames
+_WEAK = ("weak",)
 _Id = tuple[str, int]  # video and start in ms
 
 
@@ -33,8 +34,8 @@ class _Segment:
     where: str
     subset: str
     clip: Clip | None = None
-    kinds: dict[str, None] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    kinds: tuple[str, ...] = ()
+    events: tuple[Event, ...] | list[Event] = ()  # a list from the first one on: most clips of weak tables have none
 
 
 def audioset(
@@ -54,7 +55,7 @@ def audioset(
         events: Which events to take where a folder has both: ``strong`` or ``framed``.
         classes: ``class_labels_indices.csv``; its order is the vocabulary's. By default, what lies beside the tables.
         names: ``mid_to_display_name.tsv``; likewise.
-        ontology: ``ontology.json``; likewise.
+        ontology: ``ontology.json``; likewise. The dataset keeps how its classes are related.
 
     Raises:
         InputError: A table is not as it should be, a clip is there twice, a class has no name, ...
@@ -67,7 +68,8 @@ def audioset(
     known = read_names("mids" if labels == "mids" else "names", **chosen)
     segments = _joined(tables)
     found = _Recordings(request)
-    recordings = [item for key, segment in segments.items() if (item := found.recording(key, segment, known))]
+    # Each segment goes as its recording comes: there are two million of them.
+    recordings = [item for key in list(segments) if (item := found.recording(key, segments.pop(key), known))]
     notes = [table.note for table in tables if table.note]
     if found.unnamed:
         notes.append(f"{count(found.unnamed, 'recording')} below {request.files.root} named by no table")
@@ -78,6 +80,7 @@ def audioset(
         labels=known.vocabulary,
         incomplete=True,
         notes=tuple(notes),
+        ontology=known.ontology,
     )
 
 
@@ -111,11 +114,14 @@ def _joined(tables: Iterable[Table]) -> dict[_Id, _Segment]:
             key = (clip.video, round(clip.start_s * 1000))
             if key in segments:
                 raise InputError(f"{clip.where}: {clip.video} from {clip.start_s:g} s is also {segments[key].where}")
-            segments[key] = _Segment(clip.where, table.subset, clip, {"weak": None})
+            segments[key] = _Segment(clip.where, table.subset, clip, _WEAK)
         for event in table.events:
             key = (event.video, event.start_ms)
             segment = segments.setdefault(key, _Segment(event.where, table.subset))
-            segment.kinds[table.kind] = None
+            if table.kind not in segment.kinds:
+                segment.kinds = (*segment.kinds, table.kind)
+            if isinstance(segment.events, tuple):
+                segment.events = []
             segment.events.append(event)
     return segments
 
@@ -129,7 +135,8 @@ class _Recordings:
         self._root = request.files.root
         self._taken: dict[str, str] = {}
         self._by_stem: dict[str, list[str]] = {}
-        for path in request.files.listed():
+        self._sizes = request.files.listed()
+        for path in self._sizes:
             if path.lower().endswith(AUDIO_EXTENSIONS):
                 self._by_stem.setdefault(path.rpartition("/")[2].rpartition(".")[0], []).append(path)
 
@@ -147,7 +154,7 @@ class _Recordings:
         clip = segment.clip
         clip_s = _CLIP_S if clip is None else clip.stop_s - clip.start_s
         return Recording(
-            file=File((path,)),
+            file=File((path,), size=self._sizes[path]),
             where=segment.where,
             key=f"{key[0]}_{key[1]}",
             cut_intervals=True,

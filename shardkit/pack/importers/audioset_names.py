@@ -29,11 +29,13 @@ class Names:
         style: ``names``, or ``mids`` for the machine ids as they are.
         names: Names by id.
         indexed: Ids of the published index, in its order.
+        ontology: How classes are related, by these names; None: no file says.
     """
 
     style: Literal["names", "mids"]
     names: Mapping[str, str]
     indexed: tuple[str, ...]
+    ontology: Ontology | None = None
     _used: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -72,14 +74,18 @@ def read_names(
         InputError: A file is not what it should be, or there is none and ``style`` is ``names``.
     """
     indexed = _read_classes(classes) if classes else {}
-    found = _read_ontology(ontology) if ontology else {}
+    tree = _read_ontology(ontology) if ontology else None
+    found = {} if tree is None else dict(tree.names)
     found |= _read_display_names(names) if names else {}
     if style == "names" and not (found or indexed):
         raise InputError(
             f"no {CLASSES_FILE}, {NAMES_FILE} or {ONTOLOGY_FILE} beside the tables: names of classes are unknown; give "
             "one with --from-option classes=FILE, names=FILE or ontology=FILE, or --from-option labels=mids"
         )
-    return Names(style, found | indexed, tuple(indexed))
+    found |= indexed
+    if tree is not None:
+        tree = Ontology({identity: found[identity] for identity in tree.names}, tree.children)
+    return Names(style, found, tuple(indexed), tree)
 
 
 def _read_classes(location: Location) -> dict[str, str]:
@@ -110,9 +116,9 @@ def _read_display_names(location: Location) -> dict[str, str]:
     return found
 
 
-def _read_ontology(location: Location) -> dict[str, str]:
+def _read_ontology(location: Location) -> Ontology:
     with placed(str(location)):
-        return dict(Ontology.from_json(parse_json(read_text(location))).names)
+        return Ontology.from_json(parse_json(read_text(location)))
 
 
 def _add(found: dict[str, str], mid: str, name: str, where: str) -> None:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import PurePosixPath
+from sys import intern
 from typing import Literal, NamedTuple
 
 from shardkit.core.errors import InputError
@@ -126,7 +127,7 @@ def _clip(where: str, cells: list[str]) -> Clip:
     start_s, stop_s = (_seconds(text, where) for text in cells[1:3])
     if start_s >= stop_s:
         raise InputError(f"{where}: the clip from {start_s:g} s to {stop_s:g} s ends before it starts")
-    mids = tuple(dict.fromkeys(part.strip() for part in cells[3].split(",") if part.strip()))
+    mids = tuple(dict.fromkeys(intern(part.strip()) for part in cells[3].split(",") if part.strip()))
     if not mids:
         raise InputError(f"{where}: no labels; name one at least")
     return Clip(where, _video(cells[0], where), start_s, stop_s, mids)
@@ -151,7 +152,9 @@ def _events(location: Location, header: list[str], records: _Records) -> Iterato
             raise InputError(f"{where}: the event from {start_s:g} s to {stop_s:g} s ends before it starts")
         if not mid:
             raise InputError(f"{where}: no label; name one")
-        yield Event(where, video, start_ms, start_s, stop_s, mid, present is None or _flag(cells[present], where))
+        yield Event(
+            where, video, start_ms, start_s, stop_s, intern(mid), present is None or _flag(cells[present], where)
+        )
 
 
 def split_segment(segment: str, where: str) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+from shardkit.core.ontology import Ontology
 from shardkit.pack.bounds import Interval
 from shardkit.pack.files import Files
 from shardkit.pack.members import Recipe
@@ -100,6 +101,7 @@ class Imported:
         labels: Vocabulary in its own order; labels of recordings that are not in it follow, sorted.
         incomplete: Whether files may be missing as a rule: they are listed, and it is no error.
         notes: What the user should know, a line each.
+        ontology: How classes are related; names in it are the labels, unless these are its ids.
     """
 
     recordings: Sequence[Recording]
@@ -108,6 +110,7 @@ class Imported:
     labels: tuple[str, ...] = ()
     incomplete: bool = False
     notes: tuple[str, ...] = ()
+    ontology: Ontology | None = None
 
 
 Importer: TypeAlias = Callable[..., Imported]

@@ -8,13 +8,15 @@ train/AudioDataBalancedSource.sources:       this line may be left out; where th
 
 import glob
 from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from shardkit.core.errors import InputError
+from shardkit.core.errors import InputError, ShardkitError
 from shardkit.format.manifest import MANIFEST_NAME
+from shardkit.format.yamltext import parse_yaml
 from shardkit.pack.cells import key_of_path, shown
 from shardkit.pack.importers.contract import File, Imported, Recording, Request
 from shardkit.pack.inputs import why_not_packed
@@ -47,12 +49,15 @@ def groups(request: Request, *, section: str | None = None) -> Imported:
     with placed(str(request.source)):
         found = _groups(request.source, section)
         for group, references in found.items():
-            places = [place for reference in references for place in _places(request.files.root, reference)]
+            with _findable(group):
+                places = [place for reference in references for place in _places(request.files.root, reference)]
             folders = [place.folder for place in places]
             seen: dict[str, str] = {}
             for place, name in zip(places, _names(folders), strict=True):
                 folder = place.folder
-                for file in _files(group, place):
+                with _findable(group):
+                    files = _files(group, place)
+                for file in files:
                     reason = why_not_packed(file.name)
                     if reason is not None:
                         unpacked.append((str(folder / file.name), str(folder), reason))
@@ -64,10 +69,7 @@ def groups(request: Request, *, section: str | None = None) -> Imported:
 
 def _groups(source: Location, section: str | None) -> dict[str, list[str]]:
     """Return the folders of each group, as they are written."""
-    try:
-        content = yaml.load(read_text(source), _Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as err:
-        raise InputError(f"not YAML: {' '.join(str(err).split())}") from err
+    content = parse_yaml(read_text(source), loader=_Loader)
     sections = {name: part for name, part in content.items() if isinstance(part, Mapping)} if _is_map(content) else {}
     if section is not None and section not in sections:
         raise InputError(f"no section {section!r}; it has {', '.join(map(str, sections)) or 'none'}")
@@ -84,12 +86,27 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """See ``yaml``."""
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, name in enumerate(names):
-            if name in names[:number]:
+        seen: set[Hashable] = set()
+        for number, (key, _) in enumerate(node.value):
+            name = self.construct_object(key, deep=True)
+            if not isinstance(name, Hashable):
+                break  # said by the call below
+            if name in seen:
                 line = node.value[number][0].start_mark.line + 1
                 raise InputError(f"line {line}: {name!r} is there twice; rename one, or make them one group")
+            seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+@contextmanager
+def _findable(group: str) -> Iterator[None]:
+    """Say of which group a path is that can't be one."""
+    try:
+        yield
+    except ShardkitError:
+        raise
+    except OSError as err:
+        raise InputError(f"group {group!r}: a folder can't be looked for: {err.strerror}; mend its path") from err
 
 
 def _is_map(content: Any) -> bool:

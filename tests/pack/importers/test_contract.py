@@ -66,6 +66,13 @@ def test_an_importer_of_ones_own_is_packed_like_any_other_input(wood, packed) ->
     assert "from the wood" in summary.notes
 
 
+def test_the_manifest_says_what_was_imported_and_tells_no_password(wood, packed) -> None:
+    notes = "s3://key:word@bucket/notes.txt"
+    dataset, _ = packed(wood / "birds.csv", "forest:birds", importer_options={"score": "0.3", "notes": notes})
+    assert dataset.manifest.options["from"] == "forest:birds"
+    assert dataset.manifest.options["from_options"] == {"score": "0.3", "notes": "s3://bucket/notes.txt"}
+
+
 def test_columns_of_its_metadata_serve_as_keys_labels_and_splits(wood, packed) -> None:
     dataset, _ = packed(wood / "birds.csv", "forest:birds", key_column="key", split_column="key")
     assert sorted(dataset.keys()) == ["owl", "tit"]
