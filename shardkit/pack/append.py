@@ -27,7 +27,8 @@ from shardkit.pack.inputs import PackInput
 from shardkit.pack.mark import Base, Mark
 from shardkit.pack.options import PackOptions
 from shardkit.storage.location import Location
-from shardkit.storage.store import exists, read_bytes, size
+from shardkit.storage.parsing import read_parsed
+from shardkit.storage.store import exists, size
 from shardkit.stream.catalog import Catalog, load_catalog
 
 _ADVICE = "what is packed is never changed: pack it anew, or leave it as it was"
@@ -216,8 +217,7 @@ def read_packed(output: Location, options: PackOptions, mark: Mark | None) -> Pa
     if not exists(place):
         unfinished = "finish the pack that is under way there first" if mark else "pack it without --append"
         raise InputError(f"{output}: no dataset to append to; {unfinished}")
-    data = read_bytes(place)
-    manifest = load_manifest(data, where=str(place))
+    data, manifest = read_parsed(place, lambda data: (data, load_manifest(data, where=str(place))), vouched=False)
     _check_options(output, manifest, options)
     base = Base(
         manifest=file_hash(data), report_bytes=_size(output / REPORT_NAME), missing_bytes=_size(output / MISSING_NAME)

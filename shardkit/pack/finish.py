@@ -12,7 +12,7 @@ from dataclasses import replace
 from shardkit.core.errors import InputError, StorageError
 from shardkit.core.sizes import count
 from shardkit.format.hashing import file_hash
-from shardkit.format.manifest import MANIFEST_NAME, Manifest, dump_manifest, load_manifest
+from shardkit.format.manifest import MANIFEST_NAME, Manifest, dump_manifest
 from shardkit.pack.commit import (
     REPORT_NAME,
     PackSummary,
@@ -29,6 +29,7 @@ from shardkit.pack.mark import Base, Mark, read_mark, set_state
 from shardkit.pack.records import ShardOutcome, done_shards
 from shardkit.storage.location import Location
 from shardkit.storage.store import exists, list_files, read_bytes, write_bytes
+from shardkit.stream.catalog import read_manifest
 
 _SHOWN = 8  # shards that a message names of each part
 
@@ -115,7 +116,7 @@ def nothing_new(output: Location, manifest: Manifest, mark: Mark) -> PackSummary
 
 def finish_committed(output: Location, mark: Mark) -> PackSummary:
     """Remove what a run left behind that was killed after it had written the manifest."""
-    manifest = load_manifest(read_bytes(output / MANIFEST_NAME), where=str(output / MANIFEST_NAME))
+    manifest = read_manifest(output)
     _clean(output, mark, manifest)
     return _summary(output, mark, manifest, [], mark.draft.unpacked)
 
@@ -144,7 +145,7 @@ def _manifest(output: Location, mark: Mark, outcomes: Sequence[ShardOutcome]) ->
         first = next(line for outcome in outcomes for line in outcome.unpacked)
         inputs = sum(shard.inputs for shard in draft.shards)
         raise InputError(f"{output}: not one of {inputs} inputs could be packed; the first: {first.reason}")
-    old = None if mark.base is None else load_manifest(read_bytes(output / MANIFEST_NAME), where=str(output))
+    old = None if mark.base is None else read_manifest(output)
     extensions = {name: set(info.extensions) for name, info in old.fields.items()} if old else {}
     for outcome in outcomes:
         for name, seen in outcome.extensions.items():

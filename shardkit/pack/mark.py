@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from shardkit.core.errors import InputError, NotFoundError
+from shardkit.core.errors import FormatError, InputError, NotFoundError
 from shardkit.core.sizes import count
 from shardkit.pack.draft import Draft, draft_of
 from shardkit.pack.records import has_records
 from shardkit.storage.location import Location
-from shardkit.storage.store import create, exists, read_bytes, read_range, write_bytes
+from shardkit.storage.parsing import read_parsed
+from shardkit.storage.store import create, exists, read_range, write_bytes
 
 MARK_NAME = "shardkit.packing"
 _HEAD_BYTES = 512
@@ -66,12 +67,8 @@ class Mark:
 def read_mark(output: Location) -> Mark | None:
     """Return the mark of an output; None: there is none, or one that some other command left."""
     try:
-        head, _, rest = read_bytes(output / MARK_NAME).partition(b"\n")
-        told, about = json.loads(rest), json.loads(head)
-        base = None if told["base"] is None else Base(**told["base"])
-        told |= {"draft": draft_of(told["draft"]), "base": base}
-        return Mark(plan=about["plan"], state=about["state"], **told)
-    except (NotFoundError, ValueError, KeyError, TypeError):
+        return read_parsed(output / MARK_NAME, _parse, vouched=False)
+    except (NotFoundError, FormatError):
         return None
 
 
@@ -125,15 +122,22 @@ def check_mark(output: Location, plan: str) -> None:
     Raises:
         InputError: Another run has finished it meanwhile, or begun anew with another plan.
     """
-    try:
-        head = json.loads(_head(output / MARK_NAME))
-        found, committed = head["plan"], head["state"] == "committed"
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        found, committed = None, True
-    if found is not None and found != plan:
+    if _says(output / MARK_NAME, plan):
+        return
+    there = read_mark(output)  # whole, so that its bytes are checked: a bad answer is not believed
+    if there is not None and there.plan != plan:
         raise InputError(f"{output}: another command was given there with --restart; this one has stopped")
-    if committed:
+    if there is None or there.state == "committed":
         raise InputError(f"{output}: another run of this command has finished it meanwhile, or its mark was removed")
+
+
+def _says(place: Location, plan: str) -> bool:
+    """Return whether the head of a mark says that a plan is under way."""
+    try:
+        head = json.loads(_head(place))
+        return bool(head["plan"] == plan and head["state"] != "committed")
+    except (NotFoundError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _head(place: Location) -> bytes:
@@ -141,6 +145,17 @@ def _head(place: Location) -> bytes:
         with place.local_path.open("rb") as file:
             return file.read(_HEAD_BYTES)
     return read_range(place, 0, _HEAD_BYTES)
+
+
+def _parse(data: bytes) -> Mark:
+    try:
+        head, _, rest = data.partition(b"\n")
+        told, about = json.loads(rest), json.loads(head)
+        base = None if told["base"] is None else Base(**told["base"])
+        told |= {"draft": draft_of(told["draft"]), "base": base}
+        return Mark(plan=about["plan"], state=about["state"], **told)
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
+        raise FormatError("not a mark") from err
 
 
 def _dump(mark: Mark) -> bytes:

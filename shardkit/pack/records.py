@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shardkit.core.errors import NotFoundError
+from shardkit.core.errors import FormatError, NotFoundError
 from shardkit.format.manifest import ShardInfo
 from shardkit.pack.draft import PlannedShard
 from shardkit.pack.inputs import Unpacked
 from shardkit.storage.location import Location
-from shardkit.storage.store import list_files, read_bytes, remove, size, write_bytes
+from shardkit.storage.parsing import read_parsed
+from shardkit.storage.store import list_files, remove, size, write_bytes
 
 SUFFIX = ".done"
 _READERS = 16  # records are small, so latency is what they cost
@@ -101,16 +102,24 @@ def done_shards(
 
 def _read_record(place: Location, job: str) -> ShardOutcome | None:
     try:
-        told: dict[str, Any] = json.loads(read_bytes(place))
-        if told.pop("job") != job:
-            return None
+        mine, found = read_parsed(place, _parse, vouched=False)
+    except (NotFoundError, FormatError):  # none, or not one that we wrote
+        return None
+    return found if mine == job else None
+
+
+def _parse(data: bytes) -> tuple[str, ShardOutcome]:
+    """Return the job of a record, and what became of it."""
+    try:
+        told: dict[str, Any] = json.loads(data)
+        job: str = told.pop("job")
         told["info"] = None if told["info"] is None else ShardInfo.model_validate(told["info"])
         told["unpacked"] = [Unpacked(**line) for line in told["unpacked"]]
         told["left_out"] = [Unpacked(**line) for line in told["left_out"]]
         told["extensions"] = {name: set(seen) for name, seen in told["extensions"].items()}
-        return ShardOutcome(**told)
-    except (NotFoundError, ValueError, KeyError, TypeError, AttributeError):  # none, or not one that we wrote
-        return None
+        return job, ShardOutcome(**told)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise FormatError("not a record") from err
 
 
 def _size(file: Location) -> int | None:

@@ -16,7 +16,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shardkit.storage import faults
@@ -31,6 +31,7 @@ _RETRIES_PER_S = 10.0
 _RETRIES_PER_SUCCESS = 0.2
 _BURST = 20.0
 _TELL_EVERY_S = 30.0
+_LOOK_S = 0.1  # between looks for whether anybody still waits
 _LOG = logging.getLogger("shardkit")
 _THREAD = threading.local()
 
@@ -126,8 +127,8 @@ def backoff_s(tries: int) -> float:
 
 
 @contextmanager
-def until(ended: threading.Event) -> Iterator[None]:
-    """Within the block, this thread waits for no storage once ``ended`` is set: nobody wants the bytes any more."""
+def until(ended: Callable[[], bool]) -> Iterator[None]:
+    """Within the block, this thread waits for no storage once ``ended`` is true: nobody wants the bytes any more."""
     _THREAD.ended = ended
     try:
         yield
@@ -137,8 +138,11 @@ def until(ended: threading.Event) -> Iterator[None]:
 
 def _slept(seconds: float) -> bool:
     """Wait; return whether that was to the end."""
-    ended: threading.Event | None = getattr(_THREAD, "ended", None)
+    ended: Callable[[], bool] | None = getattr(_THREAD, "ended", None)
     if ended is None:
         time.sleep(seconds)
         return True
-    return not ended.wait(seconds)
+    limit = time.monotonic() + seconds
+    while not ended() and (left := limit - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_S))
+    return not ended()

@@ -30,9 +30,9 @@ class SourceCounts:
             "bytes_read": self.asked.bytes_read,
             "bytes_used": self.used.bytes_read,
             "storage_s": round(self.asked.seconds, 6),
-            "decode_s": round(self.used.seconds, 6),
             "retries": self.asked.retries,
             "hedges": self.asked.hedges,
+            "decode_s": round(self.used.seconds, 6),
         }
 
 

@@ -109,7 +109,7 @@ class Workers:
         self._jobs: deque[_Job] = deque()
         self._running = 0
         self._turns = False
-        self._ended = threading.Event()
+        self._closed = False
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._wake: SimpleQueue[None] = SimpleQueue()  # an item for each idle thread that is to look for jobs
@@ -119,13 +119,13 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Drop the jobs that have not begun, and wait for the others, which soon wait for no storage any more.
+        """Drop the jobs that have not begun, and wait for the others: some seconds, if they hang.
 
         Without the lock: the garbage collector may call this in a thread that holds it.
         """
         if self.is_inherited or sys.is_finalizing():
             return
-        self._ended.set()
+        self._closed = True
         with suppress(IndexError):
             while True:
                 self._jobs.popleft()[0].cancel()
@@ -191,7 +191,7 @@ class Workers:
 
     def _stay(self) -> None:
         """Run jobs whenever there are some, until all is left."""
-        with until(self._ended):
+        with until(lambda: self._closed):
             while self._work():
                 self._wake.get()
 
@@ -203,7 +203,7 @@ class Workers:
                 if job is None:
                     self._running -= 1
                     self._idle += 1
-                    return not self._ended.is_set()
+                    return not self._closed
             future, run, arguments = job
             del job
             if not future.set_running_or_notify_cancel():

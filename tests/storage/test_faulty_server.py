@@ -269,6 +269,6 @@ class TestPatience:
         with serving(DATA, Manner(status=503)) as server:
             threading.Timer(0.3, ended.set).start()
             began = time.monotonic()
-            with until(ended), pytest.raises(StorageError, match="several times"):
+            with until(ended.is_set), pytest.raises(StorageError, match="several times"):
                 read_range(server.http(), 0, 9)
             assert time.monotonic() - began < 30
