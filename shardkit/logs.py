@@ -9,6 +9,7 @@ no handler. What happened is in the record's attribute ``event``, and what it is
 | ``stall_over`` | WARNING | ``waited_s`` |
 | ``sample_left_out`` | WARNING | ``position``, ``source``, ``error`` |
 | ``wrong_seek_table`` | WARNING | ``shard``, ``key`` |
+| ``damaged_on_the_way`` | WARNING | ``shard``, ``key`` |
 | ``cache_off`` | WARNING | ``folder``, ``reason`` |
 """  # noqa: E501  a table
 

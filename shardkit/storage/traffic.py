@@ -59,13 +59,16 @@ class Traffic:
         """Seconds spent in them, all threads together; waits before trying again count."""
         return sum(waited for _, _, waited in list(self._cells.values()))
 
-    def totals(self) -> tuple[int, int, float]:
-        """Return requests, bytes and seconds: what ``add_totals`` of a copy in another process takes."""
-        return self.requests, self.bytes_read, self.seconds
+    def totals(self) -> tuple[int, int, float, int, int]:
+        """Return requests, bytes, seconds, retries and hedges, as ``add_totals`` of a copy elsewhere takes them."""
+        return self.requests, self.bytes_read, self.seconds, self.retries, self.hedges
 
-    def add_totals(self, requests: float, num_bytes: float, seconds: float) -> None:
+    def add_totals(self, requests: float, num_bytes: float, seconds: float, retries: float, hedges: float) -> None:
         """Count what a copy in another process has counted."""
         self.add(int(num_bytes), seconds, requests=int(requests))
+        thread = get_ident()
+        before = self._troubles.get(thread, (0, 0))
+        self._troubles[thread] = (before[0] + int(retries), before[1] + int(hedges))
 
     def __repr__(self) -> str:
         return f"Traffic(requests={self.requests:,}, bytes_read={self.bytes_read:,}, seconds={self.seconds:.3f})"

@@ -70,7 +70,7 @@ class Activity:
 
     def look(self) -> list[Doing]:
         """Return what the threads of this process do, what has taken longest first."""
-        alive, now = sys._current_frames(), perf_counter()  # of a forked copy's threads most have stayed behind
+        alive, now = set(sys._current_frames()), perf_counter()  # of a forked copy's threads most have stayed behind
         entries = [entry for thread, entry in list(self._now.items()) if thread in alive]
         return [_told(*entry, now) for entry in sorted(entries, key=lambda entry: entry[2])]
 

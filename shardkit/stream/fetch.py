@@ -216,7 +216,11 @@ class Fetcher:
                 known.append(bytes(data))
                 continue
             if known:
-                _LOG.warning("%s; it was read again and is sound: what was read first was damaged on the way", error)
+                _LOG.warning(
+                    "%s; it was read again and is sound: what was read first was damaged on the way",
+                    error,
+                    extra={"event": "damaged_on_the_way", "shard": str(piece.tar), "key": piece.catalog.key(piece.row)},
+                )
             return made
         raise error
 

@@ -498,9 +498,10 @@ class Stream:
         Batches; seconds that the consumer waited for them (``waited_s``); batches that took longer than ``stall_s``
         (``stalls``); samples; requests to the storage, the bytes they returned (``bytes_read``), those of them that
         crops were made of (``bytes_used``) and the seconds that threads spent in them (``storage_s``) and in decoding
-        (``decode_s``); samples that failed; of these what is told by source in ``sources``; of the node's cache, if
-        there is one, ``cache``: blocks that were in it or not, and bytes from it; and ``in_flight``: requests to the
-        storage that this process waits for just now.
+        (``decode_s``); requests that were made again after a failure (``retries``) or beside a slow one (``hedges``);
+        samples that failed; of these what is told by source in ``sources``; of the node's cache, if there is one,
+        ``cache``: blocks that were in it or not, and bytes from it; and ``in_flight``: requests to the storage that
+        this process waits for just now.
 
         Processes of torch's DataLoader count for themselves: ``StreamingDataset.stats`` has all.
         """

@@ -159,11 +159,11 @@ def stacks_of(threads: Sequence[threading.Thread]) -> str:
     frames = sys._current_frames()
     names: dict[str, list[str]] = {}  # by stack: of many idle threads one is enough
     for thread in dict.fromkeys([threading.main_thread(), threading.current_thread(), *threads]):
-        if thread.name == ASKING:
-            continue
         frame = frames.get(thread.ident or 0)
-        if frame is not None:
+        if frame is not None and thread.name != ASKING:
             names.setdefault("".join(traceback.format_stack(frame)), []).append(thread.name)
+    frames.clear()  # this function's own frame is among them: a cycle, which would keep what all of them hold
+    frame = None
     return "".join(f"{', '.join(same)}:\n{stack}" for stack, same in names.items())
 
 

@@ -9,10 +9,11 @@ cleared: workers of the next epoch add to them, and what was collected before is
 
 import torch
 
+from shardkit.storage.traffic import Traffic
 from shardkit.stream.ledger import Ledger, Mark, News
 
 MAX_WORKERS = 1024  # further ones are not counted; a row takes memory from when it is first written to
-_NUMBERS = 3  # of one counter
+_NUMBERS = len(Traffic().totals())  # of one counter
 
 
 class SharedCounts:

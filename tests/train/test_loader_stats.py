@@ -229,6 +229,7 @@ def test_a_transform_that_hangs_is_told_with_its_stack(make_stream, stalls):
     assert "in hanging" in record.stacks
     assert "transform of the batch in the loader's thread, for 0." in record.getMessage()
     assert loader.stats()["stalls"] == 1
+    # That the thread ends with the iterator, as ``no_thread_left`` sees to, shows that looking keeps nothing alive.
 
 
 @forks
@@ -245,11 +246,11 @@ def test_storage_is_told_through_all_layers_by_the_one_who_waits(bursts, workers
             assert {one.threadName for one in stalls()} == {record.threadName}  # and not by the loader's thread
             server.gate.set()
             waiting.result()
-        num_told = len(stalls())
-        server.gate.clear()  # now the thread waits, ahead of the consumer, who does not
-        time.sleep(1.0)
-        assert len(stalls()) == num_told
-        server.gate.set()
-        batches.close()
+            num_told = len(stalls())
+            server.gate.clear()  # now the thread waits, ahead of the consumer, who does not
+            time.sleep(1.0)
+            assert len(stalls()) == num_told
+            server.gate.set()
+            consumer.submit(batches.close).result()
     assert record.shard.startswith(server.url)
     assert ("worker_pid" in vars(record)) == (workers > 0)

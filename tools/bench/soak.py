@@ -289,7 +289,7 @@ def _report(held: Sequence[Held], verdict: Verdict, growth_mb: float, plot: str 
         f"Memory after the first fifth: {verdict.slope_mb:+.2f} MB for each million draws "
         f"({_CONFIDENCE:.0%} interval {verdict.low_mb:+.2f} to {verdict.high_mb:+.2f}); allowed are {growth_mb} MB "
         "over the rest of the run.",
-        f"Verdict: {'; '.join(verdict.faults) or 'nothing grows'}.",
+        f"Verdict: {'; '.join(verdict.faults) or 'within the bounds'}.",
         "",
         *([f"![What the process holds]({plot})", ""] if plot else []),
         "| " + " | ".join(names) + " |",
