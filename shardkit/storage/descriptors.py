@@ -6,13 +6,14 @@ from threading import Lock
 
 
 class OpenFile:
-    """One descriptor, the bytes of its file when it was opened, and who uses it: for ``Descriptors`` to count."""
+    """One descriptor, what its file was when it was opened, and who uses it: for ``Descriptors`` to count."""
 
-    __slots__ = ("descriptor", "kept", "size", "users")
+    __slots__ = ("descriptor", "kept", "size", "users", "version")
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, found: os.stat_result) -> None:
         self.descriptor = descriptor
-        self.size = size
+        self.size = found.st_size
+        self.version = _version(found)
         self.users = 0
         self.kept = True
 
@@ -30,9 +31,17 @@ class Descriptors:
         self._open: OrderedDict[str, OpenFile] = OrderedDict()  # path -> file, least recently used first
         self._in_use: set[OpenFile] = set()
 
-    def borrow(self, path: str) -> OpenFile:
-        """Return the open file of ``path``, to be read only; whoever borrows it gives it back."""
+    def borrow(self, path: str, *, current: bool = False) -> OpenFile:
+        """Return the open file of ``path``, to be read only; whoever borrows it gives it back.
+
+        Args:
+            path: The file.
+            current: Whether it must be what is there now; else it may be what was there when it was opened.
+        """
+        version = _version(os.stat(path)) if current else None  # noqa: PTH116  (a path as text, at a tenth of the cost)
         with self._lock:
+            if version is not None and path in self._open and self._open[path].version != version:
+                self._retire(self._open.pop(path))
             file = self._open.get(path)
             if file is not None:
                 self._open.move_to_end(path)
@@ -69,11 +78,11 @@ class Descriptors:
         self._in_use = set()
 
     def _keep(self, path: str, descriptor: int) -> OpenFile:
-        size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
         with self._lock:
             file = self._open.get(path)
             if file is None:
-                file = self._open[path] = OpenFile(descriptor, size)
+                file = self._open[path] = OpenFile(descriptor, found)
             else:  # another thread opened the same file meanwhile
                 os.close(descriptor)
             self._use(file)
@@ -89,3 +98,7 @@ class Descriptors:
         file.kept = False
         if file.users == 0:
             os.close(file.descriptor)
+
+
+def _version(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

@@ -42,7 +42,8 @@ class LocalBackend:
     ) -> bytes:
         """Return the bytes [start, stop), or fewer at the end of the file, through a descriptor kept open.
 
-        A file that another process replaces goes on being read as it was, unless another size is expected of it.
+        A file of an expected size goes on being read as it was when somebody replaces it, unless by that its size is
+        not the expected one any more. Without, what is there now is read.
         """
         return self.read_ranges(location, [(start, stop)], expected_size)[0]
 
@@ -51,7 +52,7 @@ class LocalBackend:
     ) -> list[bytes]:
         """Return the bytes of some ranges of a file, each as ``read_range`` does."""
         for looks_again in (False, True):
-            file = self._descriptors.borrow(location.path)
+            file = self._descriptors.borrow(location.path, current=expected_size is None)
             try:
                 if expected_size is None or file.size == expected_size:
                     return [_pread(file.descriptor, start, stop) for start, stop in ranges]

@@ -20,6 +20,7 @@ from shardkit.storage.store import (
     check_writable,
     exists,
     list_files,
+    open_reader,
     publish,
     read_bytes,
     read_range,
@@ -213,3 +214,13 @@ def test_forked_child_has_closed_what_it_inherited(tmp_path: Path) -> None:
         assert pool.apply(open_below, (tmp_path,)) == []
         assert pool.apply(read_range, (locate(tmp_path / "a"), 0, 1)) == b"a"
     assert open_below(tmp_path) == [str(tmp_path / "a")]
+
+
+def test_a_file_that_others_replaced_is_read_as_it_is_now(tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    for content in (b"first", b"a longer second", b"third"):
+        new = tmp_path / "new"
+        new.write_bytes(content)
+        new.replace(place)
+        assert read_range(locate(place), 0, len(content)) == content
+        assert open_reader(locate(place)).read() == content
