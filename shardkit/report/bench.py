@@ -16,7 +16,7 @@ from shardkit.report.bench_crops import random_crops
 from shardkit.report.bench_stages import decode_crops, read_crops, run_stream
 from shardkit.report.bench_verdict import verdict
 from shardkit.stream.arguments import default_threads
-from shardkit.stream.plan import Source
+from shardkit.stream.sources import Source
 from shardkit.stream.stream import Stream
 from shardkit.stream.view import View
 from shardkit.stream.workers import available_cores

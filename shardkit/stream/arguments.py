@@ -15,7 +15,8 @@ from shardkit.storage.location import locate
 from shardkit.stream.delivery import Threads
 from shardkit.stream.fields import AudioType
 from shardkit.stream.mix import Stages
-from shardkit.stream.plan import Source, Views
+from shardkit.stream.plan import Views
+from shardkit.stream.sources import Source
 from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View
 from shardkit.stream.workers import available_cores

@@ -18,9 +18,10 @@ from shardkit.stream.fetch import Fetcher
 from shardkit.stream.fields import AudioType, check_fields, check_int16, row_shapes
 from shardkit.stream.loudness import loudness_of
 from shardkit.stream.neighbours import NeighbourReads
-from shardkit.stream.plan import BatchPlan, Draw, Planner, Source, interval_names
+from shardkit.stream.plan import BatchPlan, Draw, Planner
 from shardkit.stream.pool import ArrayPool, Empty
 from shardkit.stream.reader import Buffers, Faults, start_reading
+from shardkit.stream.sources import Source, interval_names
 from shardkit.stream.targets import IntervalRows, LabelNames, label_rows
 from shardkit.stream.watchdog import Sight, Watch, shardkit_threads, sight_of
 from shardkit.stream.workers import Workers, has_ended

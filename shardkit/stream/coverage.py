@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from shardkit.core.errors import InputError
 from shardkit.stream.balance import values_of
 from shardkit.stream.columns import event_names
-from shardkit.stream.plan import Drawn, Source
+from shardkit.stream.plan import Drawn
+from shardkit.stream.sources import Source
 from shardkit.stream.targets import class_of
 
 _Ints = NDArray[np.int64]

@@ -12,7 +12,7 @@ from shardkit.core.errors import InputError
 from shardkit.core.sizes import format_size
 from shardkit.format.arrays import num_rows
 from shardkit.format.index import PRIMARY
-from shardkit.stream.plan import Source
+from shardkit.stream.sources import Source
 
 AudioType = Literal["float32", "int16"]
 MAX_INT16_BITS = 16

@@ -17,7 +17,8 @@ from shardkit.core.distinct import distinct
 from shardkit.core.loudness import dequantise, spans_lufs
 from shardkit.format.index import PRIMARY
 from shardkit.stream.catalog import FieldColumns
-from shardkit.stream.plan import Draw, Source
+from shardkit.stream.plan import Draw
+from shardkit.stream.sources import Source
 
 _Ints = NDArray[np.int64]
 _DECIMALS = 6  # of a LU: far above the last bits in which machines differ, as in salient crops

@@ -12,7 +12,8 @@ from shardkit.core.errors import InputError, StateError
 from shardkit.core.mining import Examples, HardExamples, Mining
 from shardkit.core.order import MixedOrder
 from shardkit.stream.catalog import Catalog, one_chunk
-from shardkit.stream.plan import Planner, Source
+from shardkit.stream.plan import Planner
+from shardkit.stream.sources import Source
 
 _Ints = NDArray[np.int64]
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from shardkit.core.errors import ShardkitError
 from shardkit.stream.fetch import Fetcher, Join, joined
 from shardkit.stream.piece import Piece, pieces_of
-from shardkit.stream.plan import BatchPlan, Planner, Source
+from shardkit.stream.plan import BatchPlan, Planner
+from shardkit.stream.sources import Source
 
 Planned = list[tuple[Piece, "SharedRead | None"]]
 

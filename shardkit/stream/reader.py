@@ -20,7 +20,8 @@ from shardkit.storage.location import Location
 from shardkit.stream.fetch import Fetcher, Join, joined
 from shardkit.stream.neighbours import NeighbourReads, SharedRead
 from shardkit.stream.piece import AudioPiece, Piece, pieces_of
-from shardkit.stream.plan import BatchPlan, Source
+from shardkit.stream.plan import BatchPlan
+from shardkit.stream.sources import Source
 from shardkit.stream.workers import Workers
 
 # What is wrong with a sample and not with the storage: an outage is no reason to go on without a sample.

@@ -53,9 +53,10 @@ from shardkit.stream.mix import (
     stage_at,
     stages_of,
 )
-from shardkit.stream.plan import Planner, check_crop, check_sources, common_channels, common_rate
+from shardkit.stream.plan import Planner
 from shardkit.stream.pool import Empty
 from shardkit.stream.ranks import check_unchanged, resolve_ranks
+from shardkit.stream.sources import check_crop, check_sources, common_channels, common_rate
 from shardkit.stream.state import dump_state, fingerprint, load_state
 from shardkit.stream.targets import LabelNames
 from shardkit.stream.view import View

@@ -26,7 +26,7 @@ from shardkit.core.checks import checked_seconds
 from shardkit.stream.activity import Doing
 
 _LOG = logging.getLogger(__name__)
-STALL_S = 60.0  # longer than storage.clients tries again, so that what it can mend is no stall
+STALL_S = 60.0  # longer than most outages that the storage waits for: what it mends by itself is worth no warning
 ASKING = "shardkit-asking"  # name of the thread of a reading process that tells what the others do
 _LONGEST_S = 1e6  # locks take no more than some hundred years
 _MAX_TOLD = 8  # reads and decodes that a warning lists

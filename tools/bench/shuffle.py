@@ -26,7 +26,8 @@ from shardkit.core.stages import SourceRows
 from shardkit.format.index import PRIMARY
 from shardkit.storage import local
 from shardkit.stream.piece import pieces_of
-from shardkit.stream.plan import Planner, Source
+from shardkit.stream.plan import Planner
+from shardkit.stream.sources import Source
 from tools.bench.counting import CountedS3, bypass_proxies, counted_s3
 from tools.bench.datasets import multiply
 from tools.bench.tables import Table, megabytes, show
