@@ -9,8 +9,8 @@ that they do the same work. The number of workers is not in them, nor what is to
 
 import dataclasses
 import os
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -92,9 +92,11 @@ def _told(item: PackInput) -> tuple[Any, ...]:
 def _member(member: Member) -> tuple[str, ...]:
     if not isinstance(member, Derived):
         return (str(member),)
-    recipe = member.recipe
-    # A dataclass is written by its values; of other recipes the contract says only that they pickle.
-    return str(member.location), repr(recipe) if dataclasses.is_dataclass(recipe) else repr(pickle.dumps(recipe))
+    recipe: object = member.recipe
+    if dataclasses.is_dataclass(recipe):
+        return str(member.location), repr(recipe)
+    kind = recipe if isinstance(recipe, type | FunctionType) else type(recipe)
+    return str(member.location), f"{kind.__module__}.{kind.__qualname__}", repr(getattr(recipe, "__dict__", None))
 
 
 def _modified(file: Location) -> int | None:

@@ -136,7 +136,7 @@ def _says(place: Location, plan: str) -> bool:
     try:
         head = json.loads(_head(place))
         return bool(head["plan"] == plan and head["state"] != "committed")
-    except (NotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -5,11 +5,14 @@ Real programs, in all ways of reading, from disk and from S3, ended in all ways:
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 ALL = "stream,loader,processes,side,dataloader"
 OURS = "stream,loader,processes"
 SHM = Path("/dev/shm")  # noqa: S108
+STARTS_S = 120.0
 PROMPT_S = 30.0  # on an idle machine 0.1; what hangs takes for ever
 
 
@@ -36,18 +40,23 @@ def nothing_left_on_the_machine(tmp_path):
     """Fail the test that leaves something in /dev/shm or among temporary files."""
     yield
     assert not list(SHM.glob("*shardkit*"))
-    left = [path.name for path in (tmp_path / "tmp").iterdir()]
+    temporary = tmp_path / "tmp"
+    left = [path.name for path in temporary.iterdir()]
+    shutil.rmtree(temporary.resolve())
     assert [
         name for name in left if not name.startswith("pymp-")
     ] == []  # of torch: where DataLoader's workers send from
     assert not list((tmp_path / "cache").glob("*/.shardkit-block"))
 
 
+@contextmanager
 def start(tmp_path, kinds, end, urls, method="fork"):
-    (tmp_path / "tmp").mkdir()
-    program = str(Path(__file__).with_name("program.py"))
-    return subprocess.Popen(
-        [sys.executable, program, kinds, end, str(tmp_path / "cache"), method, *urls],
+    """Run the program; whatever the test finds, it ends with the block."""
+    # Sockets lie there, and the path of one has 108 characters at most: torch's workers would fall silent.
+    (tmp_path / "tmp").symlink_to(tempfile.mkdtemp(prefix="ends-", dir="/tmp"))
+    script = str(Path(__file__).with_name("program.py"))
+    program = subprocess.Popen(
+        [sys.executable, script, kinds, end, str(tmp_path / "cache"), method, *urls],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,13 +65,21 @@ def start(tmp_path, kinds, end, urls, method="fork"):
         | {
             "PYTHONPATH": os.pathsep.join([str(Path(sk.__file__).parents[1]), *sys.path]),
             "PYTHONWARNINGS": "ignore:.*use of fork:DeprecationWarning",
-            "TMPDIR": str(tmp_path / "tmp"),
+            "TMPDIR": str((tmp_path / "tmp").resolve()),
         },
     )
+    try:
+        yield program
+    finally:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+        program.communicate()
 
 
 def reading(program):
     """Wait until it reads, and return its process ids."""
+    if not select.select([program.stdout], [], [], STARTS_S)[0]:
+        os.killpg(program.pid, signal.SIGKILL)
     line = program.stdout.readline().split()
     assert line[:1] == ["reading"], program.communicate(timeout=60)
     return [program.pid, *map(int, line[1:])]

@@ -110,7 +110,7 @@ def test_processes_ended_at_random_instants_lose_nothing(source: Path, tmp_path:
     rng, output = np.random.default_rng(len(how)), tmp_path / "out"
     for num_records in (0, 3):  # ended when so many shards are done, and a moment later
         run = begin(output)
-        while run.poll() is None and len(list(output.glob("*/*.done"))) < num_records:
+        while run.poll() is None and len(list(output.glob("train/*.done"))) < num_records:
             time.sleep(0.001)
         while run.poll() is None and not processes(run.pid):
             time.sleep(0.001)

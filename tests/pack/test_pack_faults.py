@@ -274,7 +274,8 @@ def test_uploads_that_were_never_finished_and_folders_of_dead_processes_go(
     run(source, output)
     assert remote_tree(output) == clean
     left = filesystem.call_s3("list_multipart_uploads", Bucket=s3.bucket).get("Uploads", [])
-    assert [upload["Key"] for upload in left] == ["uploads/other.tar"]
+    left = [upload["Key"] for upload in left if upload["Key"].startswith("uploads/")]  # the server is not ours alone
+    assert left == ["uploads/other.tar"]
     assert not list(tmp_path.glob(".shardkit*"))
 
 
@@ -286,7 +287,7 @@ def test_a_store_that_goes_away_stops_the_run_and_when_it_is_back_it_goes_on(
 
     def output(endpoint: Endpoint) -> Location:
         options = {"endpoint_url": endpoint.url, "key": endpoint.access_key, "secret": endpoint.secret_key}
-        return locate("s3://bucket/out", options)
+        return locate("s3://bucket/out", options | {"retry_for": 2})
 
     with ExitStack() as stack:
         endpoint = stack.enter_context(serve(stored, buckets=["bucket"]))
@@ -311,6 +312,6 @@ def test_a_plan_does_not_come_out_otherwise_where_storage_fails(tmp_path: Path) 
     """Shards are cut by sizes that are estimated from a few recordings: an outage there must stop the run."""
     sound = recordings(tmp_path, range(1)) / "00.wav"
     with serving(sound.read_bytes(), Manner(), Manner(), Manner(breaks_off_after=100)) as server:
-        item = PackInput(key="a", location=server.http("a.wav"), path="a.wav", size=9, where="row 1")
+        item = PackInput(key="a", location=server.http("a.wav", retry_for=1), path="a.wav", size=9, where="row 1")
         with pytest.raises(sk.StorageError, match="row 1"):
             bytes_ratios([item], PackOptions())

@@ -119,14 +119,14 @@ from shardkit.repair import run, shard
 from shardkit.storage.location import locate
 left = int(sys.argv[2])
 def counted(write):
-    def call(*arguments):
+    def call(*arguments, **options):
         global left
         left -= 1
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return write(*arguments)
+        return write(*arguments, **options)
     return call
-run.write_bytes = counted(run.write_bytes)
+run.write_bytes, run.replace = counted(run.write_bytes), counted(run.replace)
 shard.write_bytes, shard.publish = counted(shard.write_bytes), counted(shard.publish)
 run.repair(locate(sys.argv[1]))
 """
