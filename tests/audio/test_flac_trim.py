@@ -40,9 +40,9 @@ def test_just_the_frames_that_are_needed_are_left(which, lo, count, start, lengt
             # The last frame of a stream may have a header of its own kind, and is then not found.
             end == len(samples) - 2 and (first, after) == (samples[begin], samples[-1])
         )
-        or (lo < begin == len(samples) - 2 and (first, after) == (samples[begin - 1], samples[-1]))
+        or (begin == len(samples) - 2 and first in samples[lo:begin] and after == samples[-1])
     )
-    assert bytes(left) == raw[offsets[begin] : offsets[samples.index(after)]]
+    assert bytes(left) == raw[offsets[samples.index(first)] : offsets[samples.index(after)]]
 
 
 def test_a_frame_whose_header_is_damaged_is_not_trimmed_away():
