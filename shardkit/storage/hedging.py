@@ -8,13 +8,16 @@
 each is how much longer it took than ``cost`` expects of one of its size. Second requests are a bounded share of all, so
 that a store that is slow because it is busy gets no second load.
 
+Each request has a thread of its own, which ends with it: kept ones would be left behind when nobody reads any more.
+
 Source:
     Dean, Barroso (2013), "The Tail at Scale", CACM 56(2): hedged requests, deferred to the 95th percentile.
 """
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from threading import Thread
 from time import perf_counter
 
 from shardkit.storage.cost import cost_of
@@ -24,7 +27,6 @@ from shardkit.storage.transfer import WHOLE, Cancel, Transfer
 MIN_READS = 32  # before any is hedged
 _KEPT = 512
 _SORT_EVERY = 32
-_THREADS = 128  # two for each connection that a client has at most
 
 
 class Hedging:
@@ -41,7 +43,6 @@ class Hedging:
         self._reads = self._hedges = 0
         self._ratios: deque[float] = deque(maxlen=_KEPT)  # seconds by those expected
         self._slow = float("inf")  # the ratio beyond which a read is hedged
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="shardkit-hedge")
 
     def read(self, transfer: Transfer, run: Callable[[Transfer], bytes], traffic: Traffic | None) -> bytes:
         """Return what ``run(transfer)`` returns, or the same of another transfer if that is there sooner."""
@@ -83,10 +84,21 @@ class Hedging:
 
     def _start(self, transfer: Transfer, run: Callable[[Transfer], bytes]) -> tuple["Future[bytes]", Cancel]:
         transfer.cancel = cancel = Cancel()
-        return self._threads.submit(run, transfer), cancel
+        future: Future[bytes] = Future()
+        Thread(target=_run, args=(future, run, transfer), name="shardkit-hedge", daemon=True).start()
+        return future, cancel
 
     def _note(self, ratio: float) -> None:
         self._ratios.append(ratio)
         if len(self._ratios) >= MIN_READS and self._reads % _SORT_EVERY == 0:
             ordered = sorted(self._ratios)
             self._slow = ordered[int(self._percentile * (len(ordered) - 1))]
+
+
+def _run(future: "Future[bytes]", run: Callable[[Transfer], bytes], transfer: Transfer) -> None:
+    try:
+        data = run(transfer)
+    except BaseException as err:
+        future.set_exception(err)
+    else:
+        future.set_result(data)
