@@ -28,6 +28,7 @@ from shardkit.pack.inputs import Unpacked
 from shardkit.pack.mark import Base, Mark, read_mark, set_state
 from shardkit.pack.records import ShardOutcome, done_shards
 from shardkit.storage.location import Location
+from shardkit.storage.parsing import read_parsed
 from shardkit.storage.store import exists, list_files, read_bytes, write_bytes
 from shardkit.stream.catalog import read_manifest
 
@@ -76,7 +77,7 @@ def is_committed(output: Location, mark: Mark) -> bool:
     """Return whether the manifest of a pack that is under way is written already."""
     if mark.base is None:
         return exists(output / MANIFEST_NAME)
-    return file_hash(read_bytes(output / MANIFEST_NAME)) != mark.base.manifest
+    return read_parsed(output / MANIFEST_NAME, file_hash, vouched=False) != mark.base.manifest
 
 
 def finish(output: Location, mark: Mark, outcomes: Sequence[ShardOutcome]) -> PackSummary:
