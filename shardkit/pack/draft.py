@@ -92,8 +92,3 @@ def first_numbers(shards: Sequence[PlannedShard]) -> dict[str, int]:
         split, _, number = shard.stem.rpartition("/")
         first[split] = min(first.get(split, int(number)), int(number))
     return first
-
-
-def num_inputs(shards: Sequence[PlannedShard]) -> int:
-    """Return how many inputs go into shards."""
-    return sum(shard.inputs for shard in shards)
